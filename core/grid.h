@@ -1,0 +1,51 @@
+#pragma once
+
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "core/tensor.h"
+
+/// How real numbers become small codes. Channel c is axis 0 of a weight; activations have one entry per list.
+namespace nibble {
+
+/// Any float, no codes.
+struct Real {};
+/// value = offset[c] + scale[c] * q with lo <= q <= hi; the code is q - lo. Rounding is half to even. scale > 0.
+struct Uniform {
+  std::vector<float> scale, offset;
+  int lo = 0, hi = 0;
+};
+/// value = offset[c] + sum over k of basis[k][c] * bit k of the code. The nearest level wins, ties go to the lower
+/// level (LQ-Nets); of equal levels the one with the smallest code.
+struct BitPlanes {
+  std::vector<float> offset;
+  std::vector<std::vector<float>> basis;
+};
+/// value = levels[code], code = number of thresholds < x. One set for all channels; both lists ascend and levels has
+/// one entry more.
+struct Codebook {
+  std::vector<float> levels, thresholds;
+};
+/// Closed: a new kind of grid is a change of the architecture.
+using Grid = std::variant<Real, Uniform, BitPlanes, Codebook>;
+
+/// Number of codes a channel has; 0 for Real.
+int64_t level_count(const Grid& grid);
+/// Throws Error unless the grid is well formed (positive finite scales, at most 256 levels, ascending lists, ...) and
+/// has one channel or `channels` of them.
+void check_grid(const Grid& grid, int64_t channels);
+
+/// f32 -> u8 codes, any shape. Channels lie along axis 0 if the grid has more than one. This is the one definition of
+/// rounding. Throws on Real, on a channel count that does not fit and on NaN.
+Tensor encode(const Tensor& x, const Grid& grid);
+/// u8 codes -> f32.
+Tensor decode(const Tensor& codes, const Grid& grid);
+/// decode(encode(x)); x itself for Real.
+Tensor snap(const Tensor& x, const Grid& grid);
+
+/// The same codes and the same values in another form, or nothing.
+std::optional<Uniform> as_uniform(const Grid& grid);
+std::optional<BitPlanes> as_bitplanes(const Grid& grid);
+
+}  // namespace nibble

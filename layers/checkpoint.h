@@ -1,0 +1,35 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "core/safetensors.h"
+#include "layers/graph.h"
+
+namespace nibble {
+
+/// A trained or half-trained network in one safetensors file. Metadata: "nibble.graph" (Graph::to_json),
+/// "nibble.config" (the run's resolved config or at least its model and data sections), "nibble.version". Tensors: the
+/// graph's state under its own names; everything else that resuming needs under names that begin with "train/"
+/// ("train/optim/...", "train/ema/...", "train/step").
+struct Checkpoint {
+  Graph graph;
+  Config config;
+  TensorFile file;  ///< everything, so that a trainer finds its own tensors
+};
+
+/// Throws Error naming the file, and the tensor if one is missing, extra or misshapen.
+Checkpoint load_checkpoint(const std::string& path);
+/// Atomic. `extra` tensors are written behind the graph's state.
+void save_checkpoint(const std::string& path, const Graph& graph, const Json& config,
+                     const std::vector<std::pair<std::string, Tensor>>& extra = {});
+/// Copies tensors into the graph's state. Throws Error naming `origin` and every tensor (up to a few) that is missing,
+/// extra or misshapen; names that begin with "train/" are not the graph's.
+void load_state(const Graph& graph, const TensorFile& file, const std::string& origin);
+
+/// Reads weights saved by PyTorch (safetensors) into a graph built from the same architecture: strips "module.",
+/// maps other projects' names (torchvision's "fc", "downsample.0"; "linear"; "shortcut.0"), takes BatchNorm buffers,
+/// ignores num_batches_tracked. Throws Error like load_state.
+void import_state(const Graph& graph, const TensorFile& file, const std::string& origin);
+
+}  // namespace nibble

@@ -1,0 +1,100 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/grid.h"
+#include "core/ops.h"
+#include "core/registry.h"
+#include "core/rng.h"
+#include "core/tensor.h"
+
+namespace nibble {
+
+class Layer;
+
+/// What an optimizer may do with a parameter.
+struct ParamTraits {
+  bool decay = true;       ///< weight decay applies
+  float lr_factor = 1.0f;  ///< multiplies the learning rate
+};
+
+/// Walks the tensors of layers by name. Parameters are trained; buffers are state that is only saved.
+class StateVisitor {
+ public:
+  virtual ~StateVisitor() = default;
+
+  void param(std::string_view name, Tensor& tensor, const ParamTraits& traits = {}) {
+    on_param(prefix_ + std::string(name), tensor, traits);
+  }
+  void buffer(std::string_view name, Tensor& tensor) { on_buffer(prefix_ + std::string(name), tensor); }
+  /// Visits a layer, or a part of one, under "name.".
+  void child(std::string_view name, Layer& layer);
+
+ protected:
+  virtual void on_param(const std::string& name, Tensor& tensor, const ParamTraits& traits) = 0;
+  virtual void on_buffer(const std::string& name, Tensor& tensor) = 0;
+
+ private:
+  std::string prefix_;
+};
+
+enum class Mode { train, eval };
+
+/// The arguments of one pass through a graph.
+struct Pass {
+  Mode mode = Mode::eval;
+  Rng* rng = nullptr;  ///< for layers that draw random numbers in training (dropout); they throw without it
+};
+
+using Inputs = std::span<const Tensor>;
+
+/// y = clamp(a[c] * x + b[c], lo[c], hi[c]) along the last axis; every list has C entries or one.
+struct AffineClamp {
+  std::vector<float> a, b, lo, hi;
+};
+
+/// A convolution or linear layer as data: weight (O, I/groups, KH, KW) or (O, I), already on weight_grid; bias empty
+/// or O entries.
+struct GemmForm {
+  Tensor weight;
+  Grid weight_grid;
+  std::vector<float> bias;
+  ConvGeometry geometry;
+};
+
+/// What a layer is in eval mode, as data; all empty means opaque.
+struct Facts {
+  std::optional<GemmForm> gemm;          ///< conv2d, linear
+  std::optional<AffineClamp> pointwise;  ///< batch_norm, relu, relu6
+  std::optional<Grid> snaps_to;          ///< forward(x) == snap(x, *snaps_to) for every x
+};
+
+/// A node's function together with the parameters it owns. Layers are built from JSON by their registered type; their
+/// options struct says what they accept.
+class Layer {
+ public:
+  virtual ~Layer() = default;
+  /// The registered name.
+  virtual std::string_view type() const = 0;
+  /// Records on the tape. In eval mode it must be a pure function of each sample.
+  virtual Tensor forward(Inputs in, const Pass& pass) = 0;
+  /// Parameters and buffers, by name.
+  virtual void visit(StateVisitor&) {}
+  /// (Re)draws the initial parameters; a pure function of rng.
+  virtual void initialize(const Rng&) {}
+  /// The options that rebuild this layer (without "type"), defaults included.
+  virtual Json config() const { return Json::object(); }
+  virtual Facts facts() const { return {}; }
+};
+
+/// Registers a layer: NIBBLE_REGISTER_LAYER(Relu, "relu", "max(x, 0).").
+#define NIBBLE_REGISTER_LAYER(Derived, name, doc) NIBBLE_REGISTER(::nibble::Layer, Derived, name, doc)
+
+/// Throws unless a layer got `expected` inputs.
+void check_inputs(const Layer& layer, Inputs in, size_t expected);
+
+}  // namespace nibble

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <memory>
+
+#include "layers/quantizer.h"
+
+namespace nibble {
+
+/// The place in a conv2d or linear layer where a weight quantizer sits; empty means the weight is used as it is.
+class WeightSlot {
+ public:
+  bool empty() const { return quantizer_ == nullptr; }
+  /// Throws Error if `layer` is no Quantizer.
+  void set(const std::shared_ptr<Layer>& layer);
+  Quantizer* get() const { return quantizer_.get(); }
+  /// The weight as the layer uses it; records.
+  Tensor apply(const Tensor& weight, const Pass& pass) const;
+  /// The grid the applied weight lies on.
+  Grid grid(const Tensor& weight) const;
+  void visit(StateVisitor& visitor) const;
+
+ private:
+  std::shared_ptr<Quantizer> quantizer_;
+};
+
+}  // namespace nibble

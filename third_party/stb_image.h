@@ -1,0 +1,8 @@
+#pragma once
+
+/// JPEG and PNG only; limits a claimed size so that a lying header cannot ask for gigabytes.
+#define STBI_ONLY_JPEG
+#define STBI_ONLY_PNG
+#define STBI_MAX_DIMENSIONS 32768
+#define STBI_NO_STDIO
+#include <stb_image.h>
