@@ -173,6 +173,8 @@ Json to_json_value(const float& value) { return float_json(value); }
 
 }  // namespace
 
+std::string kind_of(const Json& value) { return kind(value); }
+
 std::string Config::where() const {
   const std::string origin = file.empty() ? "config" : file;
   return origin + ": at " + (pointer.empty() ? "/" : pointer);

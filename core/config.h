@@ -41,6 +41,8 @@ Config parse_config(std::string_view text, const std::string& file);
 Config load_config(const std::string& path);
 /// Applies "/json/pointer=value" (value is JSON, or else a plain string); creates missing object keys.
 void set_option(Config& config, std::string_view assignment);
+/// "the string \"abc\"": a value as an error message shows it, shortened.
+std::string kind_of(const Json& value);
 /// The element of `known` with the smallest edit distance, if it is close enough to be a likely misspelling.
 std::optional<std::string> closest(std::string_view word, const std::vector<std::string>& known);
 

@@ -32,8 +32,12 @@ using Grid = std::variant<Real, Uniform, BitPlanes, Codebook>;
 
 /// Number of codes a channel has; 0 for Real.
 int64_t level_count(const Grid& grid);
+/// Entries of the longest per-channel list; 1 if there are none.
+int64_t channel_count(const Grid& grid);
+/// The value of every code of a channel, in the order of the codes: formed in double, rounded once. Empty for Real.
+std::vector<float> levels_of(const Grid& grid, int64_t channel);
 /// Throws Error unless the grid is well formed (positive finite scales, at most 256 levels, ascending lists, ...) and
-/// has one channel or `channels` of them.
+/// has one channel or `channels` of them; every list may have one entry or one per channel.
 void check_grid(const Grid& grid, int64_t channels);
 
 /// f32 -> u8 codes, any shape. Channels lie along axis 0 if the grid has more than one. This is the one definition of
@@ -44,7 +48,8 @@ Tensor decode(const Tensor& codes, const Grid& grid);
 /// decode(encode(x)); x itself for Real.
 Tensor snap(const Tensor& x, const Grid& grid);
 
-/// The same codes and the same values in another form, or nothing.
+/// The same codes and the same values in another form, or nothing: decode agrees for every code. Encoding is the
+/// business of the original, since the kinds differ in what they do with ties and a codebook's thresholds are free.
 std::optional<Uniform> as_uniform(const Grid& grid);
 std::optional<BitPlanes> as_bitplanes(const Grid& grid);
 

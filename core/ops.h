@@ -19,7 +19,7 @@ struct Padding {
 
 struct ConvGeometry {
   int stride_h = 1, stride_w = 1;
-  Padding pad;
+  Padding pad = {};
   int dilation_h = 1, dilation_w = 1;
   int groups = 1;
   bool operator==(const ConvGeometry&) const = default;
@@ -46,12 +46,18 @@ Tensor batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta
 /// The same with the running statistics, which stay as they are.
 Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state);
 
+/// y = a[c] * x + b[c] is what batch_norm_eval computes, bit for bit: for whoever folds it into another operation.
+struct ChannelAffine {
+  std::vector<float> a, b;
+};
+ChannelAffine batch_norm_affine(const Tensor& gamma, const Tensor& beta, const BatchNormState& state);
+
 Tensor relu(const Tensor& x);
 Tensor relu6(const Tensor& x);
 
 struct PoolGeometry {
   int kernel_h = 2, kernel_w = 2, stride_h = 2, stride_w = 2;
-  Padding pad;
+  Padding pad = {};
   bool ceil_mode = false;      ///< round the output extent up (Caffe); windows that start in the padding are dropped
   bool count_padding = false;  ///< average pooling divides by the full window (PyTorch's default)
 };

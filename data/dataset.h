@@ -34,13 +34,16 @@ struct DataOptions {
   int prefetch = 4;                            ///< batches decoded ahead
   std::vector<double> mean = {0.5, 0.5, 0.5};  ///< of pixels / 255
   std::vector<double> std = {0.5, 0.5, 0.5};
-  Config augment;    ///< list of transforms for training: names or objects with a "type"
-  Config transform;  ///< list of transforms for evaluation
+  Config augment{Json::array()};    ///< list of transforms for training: names or objects with a "type"
+  Config transform{Json::array()};  ///< list of transforms for evaluation
   void fields(Fields& f);
+  /// Throws unless mean and std have three values and both lists hold known transforms, the one for evaluation none
+  /// that draws random numbers. Constructors of sources call it, so that a bad config fails before any file is read.
+  void check() const;
 };
 
 /// A "data" section: where the images are, how many classes, and how they are prepared. Registered under its "type"
-/// ("cifar10", "cifar100", "folder", "embedded").
+/// ("cifar10", "cifar100", "folder", "embedded"). Constructing one reads no file.
 class DataSource {
  public:
   virtual ~DataSource() = default;
@@ -49,6 +52,8 @@ class DataSource {
   virtual std::shared_ptr<const Dataset> open(Split split) const = 0;
   virtual std::vector<std::string> class_names() const = 0;
   virtual int classes() const = 0;
+  /// Height and width of every image before transforms, or 0 if they vary.
+  virtual int side() const { return 0; }
   /// The data section that rebuilds this, defaults included (without "type").
   virtual Json config() const = 0;
 };

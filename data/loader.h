@@ -15,6 +15,7 @@ struct Batch {
 
 /// Delivers batches in a fixed order, decoded and augmented ahead of time by worker threads. What a batch holds is a
 /// function of (seed, epoch, batch number) only: neither the number of workers nor resuming in mid-epoch changes a bit.
+/// One thread at a time may call it.
 class Loader {
  public:
   struct Options {
@@ -24,7 +25,8 @@ class Loader {
     bool train = false;  ///< shuffle, augment, drop the incomplete last batch
     uint64_t seed = 1;
   };
-  /// `source` gives mean, std and transforms.
+  /// `source` gives mean, std and transforms; it need not outlive the constructor. Throws if a training batch is larger
+  /// than the dataset or the dataset is empty.
   Loader(const DataSource& source, std::shared_ptr<const Dataset> dataset, const Options& options);
   ~Loader();
   Loader(const Loader&) = delete;
@@ -34,7 +36,8 @@ class Loader {
   int64_t samples() const;
   /// Starts an epoch at a batch; whatever was prefetched is dropped.
   void start(int64_t epoch, int64_t first_batch = 0);
-  /// False at the end of the epoch. Rethrows the error of a worker.
+  /// False at the end of the epoch. Rethrows the error of a worker, at the batch it belongs to. Throws before the first
+  /// start().
   bool next(Batch& batch);
 
  private:
@@ -42,7 +45,8 @@ class Loader {
   std::unique_ptr<Impl> impl_;
 };
 
-/// The evaluation transform of `source` on one image: (1,H,W,3) f32.
+/// The evaluation transform of `source` on one image: (1,H,W,3) f32. If the source's images have a fixed size
+/// (DataSource::side) and the image has another, it is first scaled and cropped in the middle to that size.
 Tensor prepare_image(const DataSource& source, const Image& image);
 
 }  // namespace nibble

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "layers/layer.h"
@@ -27,8 +28,8 @@ class Graph {
   /// Shape of one sample, (H, W, C): what inspect, check and predict feed it.
   explicit Graph(Shape input_shape) : input_shape_(input_shape) {}
 
-  /// Appends a node and returns its name, so that calls chain. Throws if the name is taken, empty or "input", or an
-  /// input does not exist.
+  /// Appends a node and returns its name, so that calls chain. Throws if the name is taken, empty, "input" or
+  /// contains '/', if an input does not exist, or if the parameters of all nodes come to more than 2^29 values.
   std::string add(std::string name, std::shared_ptr<Layer> layer, std::vector<std::string> inputs);
   /// Builds the layer from options with a "type": add("relu1", {{"type", "relu"}}, {"bn1"}).
   std::string add(std::string name, const Json& layer, std::vector<std::string> inputs);
@@ -62,9 +63,14 @@ class Graph {
   Graph clone() const;
 
  private:
+  /// Position of a node; throws, with a suggestion, if there is none of that name.
+  size_t index_of(const std::string& name) const;
+
   std::vector<Node> nodes_;
+  std::unordered_map<std::string, size_t> index_;
   std::vector<std::string> outputs_;
   Shape input_shape_;
+  int64_t parameters_ = 0;
 };
 
 /// A tensor of a graph's state, by its full name ("layer1.0.conv1.weight").

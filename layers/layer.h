@@ -64,6 +64,8 @@ struct GemmForm {
   Grid weight_grid;
   std::vector<float> bias;
   ConvGeometry geometry;
+  bool same_padding =
+      false;  ///< the border depends on the input's size: geometry_for() (layers/geometry.h) works it out
 };
 
 /// What a layer is in eval mode, as data; all empty means opaque.
@@ -93,6 +95,9 @@ class Layer {
 
 /// Registers a layer: NIBBLE_REGISTER_LAYER(Relu, "relu", "max(x, 0).").
 #define NIBBLE_REGISTER_LAYER(Derived, name, doc) NIBBLE_REGISTER(::nibble::Layer, Derived, name, doc)
+
+/// Number of trainable scalars.
+int64_t parameter_count(Layer& layer);
 
 /// Throws unless a layer got `expected` inputs.
 void check_inputs(const Layer& layer, Inputs in, size_t expected);

@@ -12,11 +12,17 @@ class WeightSlot {
   bool empty() const { return quantizer_ == nullptr; }
   /// Throws Error if `layer` is no Quantizer.
   void set(const std::shared_ptr<Layer>& layer);
+  /// Builds the quantizer from an object with a "type"; null leaves the slot as it is.
+  void set(const Config& config);
+  /// What rebuilds the quantizer; null if there is none.
+  Config config() const;
   Quantizer* get() const { return quantizer_.get(); }
   /// The weight as the layer uses it; records.
   Tensor apply(const Tensor& weight, const Pass& pass) const;
   /// The grid the applied weight lies on.
   Grid grid(const Tensor& weight) const;
+  void initialize(const Rng& rng) const;
+  /// The quantizer's state, under "weight_quantizer.".
   void visit(StateVisitor& visitor) const;
 
  private:

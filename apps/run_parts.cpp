@@ -1,0 +1,113 @@
+#include "apps/run_parts.h"
+
+#include <algorithm>
+#include <array>
+
+#include "core/registry.h"
+#include "core/tape.h"
+#include "layers/model.h"
+
+namespace nibble {
+namespace {
+
+/// {"type": ...} followed by `options`.
+Json with_type(const std::string& type, const Json& options) {
+  Json json = {{"type", type}};
+  json.update(options);
+  return json;
+}
+
+/// Networks are built by functions and keep no options, so the defaults come from what they declared.
+Json model_with_defaults(const Config& model) {
+  Json options = Json::object();
+  for (const FieldDoc& field : Registry<Graph>::get().find(model).fields) {
+    if (field.required || field.key.find('.') != std::string::npos) continue;
+    const Json fallback = Json::parse(field.fallback, nullptr, false);
+    if (!fallback.is_discarded()) options[field.key] = fallback;
+  }
+  Json json = with_type(model.type(), options);
+  json.update(model.json);
+  return json;
+}
+
+void collect_differences(const Json& ours, const Json& theirs, const std::string& pointer,
+                         std::vector<std::string>& found) {
+  constexpr std::array<std::string_view, 11> kHarmless = {"/name",
+                                                          "/notes",
+                                                          "/train/threads",
+                                                          "/train/log_every",
+                                                          "/train/checkpoint_every",
+                                                          "/data/root",
+                                                          "/data/workers",
+                                                          "/train/checkpoint_every_steps",
+                                                          "/data/prefetch",
+                                                          "/data/eval_batch",
+                                                          "/train/init"};
+  if (std::find(kHarmless.begin(), kHarmless.end(), pointer) != kHarmless.end() || ours == theirs) return;
+  if (!ours.is_object() || !theirs.is_object()) {
+    found.push_back(pointer + " (" + ours.dump() + ", the run has " + theirs.dump() + ")");
+    return;
+  }
+  for (const auto& [key, value] : ours.items())
+    collect_differences(value, theirs.contains(key) ? theirs[key] : Json(), pointer + "/" + key, found);
+  for (const auto& [key, value] : theirs.items())
+    if (!ours.contains(key)) collect_differences(Json(), value, pointer + "/" + key, found);
+}
+
+}  // namespace
+
+std::shared_ptr<DataSource> build_source(const Config& section) { return Registry<DataSource>::get().make(section); }
+
+Shape output_shape(const Graph& graph, const Config& model) {
+  try {
+    const NoRecord no_record;
+    const Shape& input = graph.input_shape();
+    if (input.rank() != 3) model.fail(concat_text("the network's input shape is ", input, ", expected [H,W,C]"));
+    return graph.forward(Tensor::zeros(Shape{1, input[0], input[1], input[2]}), {Mode::eval}).shape();
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    model.fail(error.what());
+  }
+}
+
+RunParts build_parts(const RunConfig& config) {
+  RunParts parts;
+  parts.graph = build_model(config.model);
+  parts.graph.initialize(config.seed);
+  parts.source = build_source(config.data);
+  parts.optimizer = Registry<Optimizer>::get().make(config.optim);
+  parts.rate = std::make_shared<LearningRate>(parts.optimizer->options());
+  if (!config.train.ema.json.is_null()) parts.ema = read_options<Ema::Options>(config.train.ema, {});
+  output_shape(parts.graph, config.model);
+  check_fits(parts.graph, *parts.source, config.data);
+  return parts;
+}
+
+void check_fits(const Graph& graph, const DataSource& source, const Config& section) {
+  const Shape& input = graph.input_shape();
+  const int side = source.side();
+  if (side != 0 && (input[0] != side || input[1] != side))
+    section.fail(concat_text("its images are ", side, "x", side, ", but the network takes ", input));
+  const Shape output = output_shape(graph, section);
+  if (output.rank() != 2 || output[1] != source.classes())
+    section.fail(concat_text("it has ", source.classes(), " classes, but the network's output is ", output,
+                             " (expected [1,", source.classes(), "]; most networks have an option \"classes\")"));
+}
+
+Json resolved_config(const RunConfig& config, const RunParts& parts) {
+  Json json = write_options(config);
+  json["model"] = model_with_defaults(config.model);
+  json["data"] = with_type(config.data.type(), parts.source->config());
+  json["optim"] = with_type(config.optim.type(), parts.optimizer->config());
+  if (parts.ema) json["train"]["ema"] = write_options(*parts.ema);
+  return json;
+}
+
+std::vector<std::string> differing_options(const Json& ours, const Json& theirs) {
+  std::vector<std::string> found;
+  collect_differences(ours, theirs, "", found);
+  return found;
+}
+
+}  // namespace nibble

@@ -1,0 +1,73 @@
+#include "apps/train_step.h"
+
+#include <bit>
+#include <cmath>
+
+#include "apps/evaluate.h"
+#include "core/ops.h"
+#include "core/tape.h"
+
+namespace nibble {
+
+std::vector<Param> optimizer_params(const Graph& graph) {
+  std::vector<Param> params;
+  for (const NamedTensor& named : parameters_of(graph))
+    params.push_back({named.name, named.tensor, named.traits.decay, named.traits.lr_factor});
+  return params;
+}
+
+bool all_finite(const Tensor& tensor) {
+  if (!tensor.defined() || tensor.dtype() != DType::f32) return true;
+  constexpr uint32_t kExponent = 0x7f800000;  // all ones: infinity or NaN
+  uint32_t bad = 0;
+  for (const float value : tensor.data<float>()) bad |= (std::bit_cast<uint32_t>(value) & kExponent) == kExponent;
+  return bad == 0;
+}
+
+void check_state_finite(const Graph& graph) {
+  for (const NamedTensor& named : state_of(graph))
+    if (!all_finite(named.tensor))
+      throw NotFinite(concat_text(named.is_param ? "parameter '" : "buffer '", named.name, "' is not finite"));
+}
+
+TrainStep::TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, double label_smoothing)
+    : graph_(std::move(graph)),
+      optimizer_(std::move(optimizer)),
+      label_smoothing_(static_cast<float>(label_smoothing)) {}
+
+StepResult TrainStep::run(const Batch& batch, double lr, Rng& rng) {
+  const Rng rng_before = rng;
+  zero_grads(optimizer_->params());
+  StepResult result;
+  {
+    const Tensor logits = graph_.forward(batch.images, {Mode::train, &rng});
+    const Tensor loss = softmax_cross_entropy(logits, batch.labels, label_smoothing_);
+    result.loss = static_cast<double>(loss.item());
+    if (!std::isfinite(result.loss))
+      throw NotFinite(concat_text("the loss is ", result.loss, "; ", first_bad_output(batch, rng_before)));
+    EvalResult counted;
+    count_correct(counted, logits, batch.labels);
+    result.correct = counted.correct;
+    backward(loss);
+  }
+  // The backward pass visits the layers from the last to the first, so the last bad one is where it began.
+  const auto& params = optimizer_->params();
+  for (size_t i = params.size(); i-- > 0;)
+    if (!all_finite(params[i].tensor.grad())) throw NotFinite("the gradient of '" + params[i].name + "' is not finite");
+  optimizer_->step(lr);
+  return result;
+}
+
+std::string TrainStep::first_bad_output(const Batch& batch, Rng rng) const {
+  if (!all_finite(batch.images)) return "the images of the batch are not finite";
+  const NoRecord no_record;
+  std::string found;
+  graph_.forward(batch.images, {Mode::train, &rng}, [&](const Node& node, const Tensor& y) {
+    if (found.empty() && !all_finite(y))
+      found = concat_text("the first output that is not finite is that of layer '", node.name, "' (",
+                          node.layer->type(), ")");
+  });
+  return found.empty() ? "every layer's output is finite, so it arose in the loss itself" : found;
+}
+
+}  // namespace nibble

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "data/loader.h"
+#include "layers/graph.h"
+#include "optim/optimizer.h"
+
+namespace nibble {
+
+struct StepResult {
+  double loss = 0;
+  int64_t correct = 0;
+};
+
+/// Thrown when a loss, gradient or parameter is not finite; the message names the layer.
+class NotFinite : public Error {
+ public:
+  using Error::Error;
+};
+
+/// What the optimizer is attached to: the graph's parameters with their traits.
+std::vector<Param> optimizer_params(const Graph& graph);
+
+/// The training step: forward, loss, backward, update.
+class TrainStep {
+ public:
+  /// `optimizer` has been attached to the graph's parameters.
+  TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, double label_smoothing);
+
+  /// Leaves the parameters as they were and throws NotFinite if the loss or a gradient is not finite.
+  StepResult run(const Batch& batch, double lr, Rng& rng);
+
+ private:
+  std::string first_bad_output(const Batch& batch, Rng rng) const;
+
+  Graph graph_;
+  std::shared_ptr<Optimizer> optimizer_;
+  float label_smoothing_;
+};
+
+bool all_finite(const Tensor& tensor);
+/// Throws NotFinite naming the first parameter or buffer that holds a number that is not finite.
+void check_state_finite(const Graph& graph);
+
+}  // namespace nibble

@@ -1,0 +1,43 @@
+#include <algorithm>
+
+#include "core/blas.h"
+#include "core/ops.h"
+
+namespace nibble {
+
+Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
+  NIBBLE_CHECK(x.rank() == 2, "linear: input must be (N,I), got ", x.shape());
+  NIBBLE_CHECK(w.rank() == 2, "linear: weight must be (O,I), got ", w.shape());
+  const int64_t n = x.dim(0), in = x.dim(1), out = w.dim(0);
+  NIBBLE_CHECK(w.dim(1) == in, "linear: weight expects ", w.dim(1), " features, input has ", in, " (input ", x.shape(),
+               ", weight ", w.shape(), ")");
+  NIBBLE_CHECK(!bias.defined() || (bias.rank() == 1 && bias.dim(0) == out), "linear: bias must have ", out,
+               " elements, got ", bias.defined() ? bias.shape() : Shape{}, " (weight ", w.shape(), ")");
+  Tensor y = Tensor::empty({n, out});
+  float* to = y.mutable_data<float>().data();
+  if (bias.defined()) {
+    const auto b = bias.data<float>();
+    for (int64_t i = 0; i < n; ++i) std::copy(b.begin(), b.end(), to + i * out);
+  }
+  gemm(false, true, n, out, in, 1, x.data<float>().data(), in, w.data<float>().data(), in, bias.defined() ? 1.f : 0.f,
+       to, out);
+  return record("linear", y, {x, w, bias}, [=](const Tensor& dy) -> Grads {
+    const float* g = dy.data<float>().data();
+    Tensor dx, dw, db;
+    if (x.requires_grad()) {
+      dx = Tensor::empty_like(x);
+      gemm(false, false, n, in, out, 1, g, out, w.data<float>().data(), in, 0, dx.mutable_data<float>().data(), in);
+    }
+    if (w.requires_grad()) {
+      dw = Tensor::empty_like(w);
+      gemm(true, false, out, in, n, 1, g, out, x.data<float>().data(), in, 0, dw.mutable_data<float>().data(), in);
+    }
+    if (bias.requires_grad()) {
+      db = Tensor::empty_like(bias);
+      column_sums(n, out, g, db.mutable_data<float>().data());
+    }
+    return {dx, dw, db};
+  });
+}
+
+}  // namespace nibble

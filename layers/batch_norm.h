@@ -1,0 +1,33 @@
+#pragma once
+
+#include "layers/layer.h"
+
+namespace nibble {
+
+/// Batch normalisation of the last axis (Ioffe and Szegedy, ICML 2015, alg. 1 and 2): in training by the statistics of
+/// the batch, in evaluation by running averages. PyTorch's names: parameters "weight" (scale) and "bias" (offset),
+/// buffers "running_mean" and "running_var".
+class BatchNorm final : public Layer {
+ public:
+  struct Options {
+    int channels = 1;
+    float momentum = 0.9f, epsilon = 1e-5f;
+    bool scale = true, offset = true;
+    void fields(Fields& f);
+  };
+  explicit BatchNorm(const Options& options);
+
+  std::string_view type() const override { return "batch_norm"; }
+  Tensor forward(Inputs in, const Pass& pass) override;
+  void visit(StateVisitor& visitor) override;
+  void initialize(const Rng& rng) override;
+  Json config() const override { return write_options(options_); }
+  Facts facts() const override;
+
+ private:
+  Options options_;
+  Tensor scale_, offset_;
+  BatchNormState state_;
+};
+
+}  // namespace nibble

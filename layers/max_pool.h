@@ -1,0 +1,28 @@
+#pragma once
+
+#include "layers/geometry.h"
+#include "layers/layer.h"
+
+namespace nibble {
+
+/// Maximum of each window; padding never wins. (N, H, W, C) -> (N, OH, OW, C).
+class MaxPool final : public Layer {
+ public:
+  struct Options {
+    Extent2 kernel{2, 2};
+    Extent2 stride{0, 0};  ///< 0: the kernel
+    PadOption pad{};
+    bool ceil_mode = false;
+    void fields(Fields& f);
+  };
+  explicit MaxPool(const Options& options);
+
+  std::string_view type() const override { return "max_pool"; }
+  Tensor forward(Inputs in, const Pass& pass) override;
+  Json config() const override { return write_options(options_); }
+
+ private:
+  Options options_;
+};
+
+}  // namespace nibble

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "layers/graph.h"
+
+namespace nibble {
+
+/// Collects what does not fit between a graph's state and a file, copies only if everything does.
+class StateMatch {
+ public:
+  /// `origin` is named in the error.
+  StateMatch(const Graph& graph, std::string origin);
+
+  bool wants(const std::string& name) const { return targets_.count(name) > 0; }
+  /// The tensor `name`, called `source` in the file, is for the state of that name. A name that the graph lacks is
+  /// noted as extra.
+  void offer(const std::string& name, const std::string& source, const Tensor& tensor);
+  /// Throws Error naming everything missing, extra or misshapen (of each up to a few), else copies.
+  void commit();
+
+ private:
+  struct Target {
+    Tensor tensor;
+    Tensor value;        ///< undefined until offered
+    std::string source;  ///< the name in the file
+  };
+  std::string origin_;
+  std::vector<std::string> order_;
+  std::unordered_map<std::string, Target> targets_;
+  std::vector<std::string> extra_, wrong_;
+};
+
+}  // namespace nibble

@@ -1,0 +1,130 @@
+#include "layers/describe.h"
+#include "tests/layers/support.h"
+
+using namespace nibble;
+using namespace nibble::test;
+
+namespace {
+
+struct Totals {
+  int64_t parameters = 0, macs = 0;
+  bool operator==(const Totals&) const = default;
+};
+
+Totals totals_of(const Json& json) {
+  const Graph graph = build_model(Config(json));
+  Totals totals;
+  for (const NodeInfo& info : describe(graph)) {
+    totals.parameters += info.parameters;
+    totals.macs += info.macs;
+  }
+  int64_t scalars = 0;
+  for (const NamedTensor& entry : parameters_of(graph)) scalars += entry.tensor.numel();
+  CHECK(scalars == totals.parameters);
+  return totals;
+}
+
+Json resnet(const char* type, const char* shortcut, const char* order = "post") {
+  return {{"type", type}, {"shortcut", shortcut}, {"order", order}};
+}
+
+std::string refusal(const Json& json) {
+  return message_of([&json] { build_model(Config(json)); });
+}
+
+}  // namespace
+
+TEST_CASE("CIFAR ResNets: parameters and multiply-accumulates of every depth, to the last one") {
+  CHECK(totals_of(resnet("resnet20", "A")) == Totals{269'722, 40'551'040});
+  CHECK(totals_of(resnet("resnet32", "A")) == Totals{464'154, 68'862'592});
+  CHECK(totals_of(resnet("resnet44", "A")) == Totals{658'586, 97'174'144});
+  CHECK(totals_of(resnet("resnet56", "A")) == Totals{853'018, 125'485'696});
+  CHECK(totals_of(resnet("resnet110", "A")) == Totals{1'727'962, 252'887'680});
+  CHECK(totals_of(resnet("resnet20", "B")) == Totals{272'474, 40'813'184});
+  CHECK(totals_of(resnet("resnet32", "B")) == Totals{466'906, 69'124'736});
+  CHECK(totals_of(resnet("resnet44", "B")) == Totals{661'338, 97'436'288});
+  CHECK(totals_of(resnet("resnet56", "B")) == Totals{855'770, 125'747'840});
+  CHECK(totals_of(resnet("resnet110", "B")) == Totals{1'730'714, 253'149'824});
+}
+
+TEST_CASE("CIFAR ResNets: the pre-activation and LQ orders have the published counts") {
+  CHECK(totals_of(resnet("resnet20", "A", "pre")) == Totals{269'722, 40'551'040});
+  CHECK(totals_of(resnet("resnet20", "B", "pre")) == Totals{272'282, 40'813'184});
+  CHECK(totals_of(resnet("resnet20", "A", "lq")) == Totals{270'394, 40'551'040});
+  CHECK(totals_of(resnet("resnet20", "B", "lq")) == Totals{273'146, 40'813'184});
+  CHECK(totals_of(resnet("resnet56", "A", "lq")) == Totals{855'034, 125'485'696});
+}
+
+TEST_CASE("VGG-Small: parameters and multiply-accumulates, with all batch norms affine and with HWGQ's choice") {
+  CHECK(totals_of({{"type", "vgg_small"}}) == Totals{4'660'106, 607'600'640});
+  CHECK(totals_of({{"type", "vgg_small"}, {"affine", "last"}}) == Totals{4'657'546, 607'600'640});
+}
+
+TEST_CASE("CIFAR ResNets: the state has the names of PyTorch's reference model") {
+  std::vector<std::string> names;
+  for (const NamedTensor& entry : state_of(build_model(Config(resnet("resnet20", "B"))))) names.push_back(entry.name);
+  const auto has = [&names](const char* name) { return std::find(names.begin(), names.end(), name) != names.end(); };
+  CHECK(names.front() == "conv1.weight");
+  CHECK(names.back() == "linear.bias");
+  CHECK(names.size() == 21 + 1 + 19 * 4 + 1 + 2 * 4 - 1 + 1);
+  CHECK(has("bn1.running_var"));
+  CHECK(has("layer1.0.conv1.weight"));
+  CHECK(has("layer3.2.bn2.bias"));
+  CHECK(has("layer2.0.shortcut.0.weight"));
+  CHECK(has("layer3.0.shortcut.1.running_mean"));
+  CHECK_FALSE(has("layer1.0.shortcut.0.weight"));
+}
+
+TEST_CASE("describe: the table of ResNet-20 has the shapes of the paper") {
+  const std::vector<NodeInfo> table = describe(build_model(Config(resnet("resnet20", "A"))));
+  const auto row = [&table](const std::string& name) {
+    for (const NodeInfo& info : table)
+      if (info.name == name) return info;
+    return NodeInfo{};
+  };
+  CHECK(row("conv1").output == Shape{1, 32, 32, 16});
+  CHECK(row("conv1").macs == 442'368);
+  CHECK(row("conv1").parameters == 432);
+  CHECK(row("conv1").weight_bits == 32);
+  CHECK(row("layer2.0.shortcut").type == "shortcut_a");
+  CHECK(row("layer2.0.add").output == Shape{1, 16, 16, 32});
+  CHECK(row("layer3.2.relu2").output == Shape{1, 8, 8, 64});
+  CHECK(row("pool").output == Shape{1, 64});
+  CHECK(row("linear").output == Shape{1, 10});
+  CHECK(row("linear").parameters == 650);
+  CHECK(mentions(message_of([] { describe(Graph()); }), {"shape"}));
+}
+
+TEST_CASE("models: every one is built, written out, read back and run in both modes") {
+  const std::vector<Json> models{
+      {{"type", "resnet_cifar"}, {"depth", 8}, {"width", 4}},
+      {{"type", "resnet_cifar"}, {"depth", 14}, {"width", 4}, {"order", "pre"}, {"shortcut", "B"}},
+      {{"type", "resnet_cifar"}, {"depth", 14}, {"width", 4}, {"order", "lq"}, {"pool", "average"}, {"pad", "behind"}},
+      {{"type", "small_resnet"}, {"width", 4}, {"classes", 7}, {"input", {16, 12, 1}}},
+      {{"type", "vgg_small"}, {"width", 4}, {"input", {17, 9, 3}}},
+  };
+  for (const Json& json : models) {
+    CAPTURE(json.dump());
+    const Graph graph = trained_model(json);
+    const Shape& sample = graph.input_shape();
+    const Tensor x = random_tensor({2, sample[0], sample[1], sample[2]}, 1);
+    const Tensor y = graph.forward(x, {});
+    CHECK(y.shape() == Shape{2, json.value("classes", 10)});
+    const Graph clone = graph.clone();
+    CHECK(clone.to_json() == graph.to_json());
+    CHECK(same_bits(clone.forward(x, {}), y));
+    backward(mean(graph.forward(x, {Mode::train})));
+    for (const NamedTensor& entry : parameters_of(graph)) CHECK(entry.tensor.grad().defined());
+  }
+}
+
+TEST_CASE("models: bad options are refused with the reason") {
+  CHECK(mentions(refusal({{"type", "resnet21"}}), {"resnet21", "did you mean 'resnet20'"}));
+  CHECK(mentions(refusal({{"type", "resnet_cifar"}, {"depth", 21}}), {"6n + 2", "21"}));
+  CHECK(mentions(refusal({{"type", "resnet20"}, {"shortcut", "C"}}), {"/shortcut"}));
+  CHECK(mentions(refusal({{"type", "resnet20"}, {"clases", 10}}), {"clases", "did you mean 'classes'"}));
+  CHECK(mentions(refusal({{"type", "resnet20"}, {"classes", -1}}), {"/classes"}));
+  CHECK(mentions(refusal({{"type", "resnet20"}, {"input", {32, 32}}}), {"input", "[height, width, channels]"}));
+  CHECK(mentions(refusal({{"type", "vgg_small"}, {"input", {4, 4, 3}}}), {"8 x 8"}));
+  CHECK(mentions(refusal("resnet20"), {"object"}));
+}

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs nibble, builds apps/examples against the installed package alone, and runs what came out.
+# usage: run.sh BUILD CMAKE COMPILER
+set -euo pipefail
+build=$1 cmake=$2 compiler=$3
+source=$(cd "$(dirname "$0")/../.." && pwd)
+rm -rf "$build/prefix" "$build/package"
+"$cmake" --install "$build" --prefix "$build/prefix" >/dev/null
+# A copy of the example, so that nothing of the source tree can be found beside it.
+mkdir -p "$build/package"
+cp -r "$source/apps/examples" "$build/package/source"
+"$cmake" -G Ninja -S "$build/package/source" -B "$build/package/build" -DCMAKE_BUILD_TYPE=Release \
+  -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_PREFIX_PATH="$build/prefix"
+"$cmake" --build "$build/package/build"
+"$build/prefix/bin/nibble" --version
+if ldd "$build/prefix/bin/nibble" | grep openblas | grep -v openblas-openmp; then
+  echo "the installed program found another OpenBLAS than the OpenMP build"
+  exit 1
+fi
+output=$("$build/package/build/train_custom_layer" --epochs 1)
+echo "$output"
+grep -qE 'test accuracy [0-9.]+ %' <<<"$output"
