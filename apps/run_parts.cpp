@@ -84,6 +84,17 @@ RunParts build_parts(const RunConfig& config) {
   return parts;
 }
 
+void attach_optimizer(const RunParts& parts, const RunConfig& config) {
+  std::vector<Param> params;
+  for (const NamedTensor& named : parameters_of(parts.graph))
+    params.push_back({named.name, named.tensor, named.traits.decay, named.traits.lr_factor});
+  try {
+    parts.optimizer->attach(std::move(params));
+  } catch (const UsageError& error) {
+    throw UsageError(config.optim.file + ": " + error.what());
+  }
+}
+
 void check_fits(const Graph& graph, const DataSource& source, const Config& section) {
   const Shape& input = graph.input_shape();
   const int side = source.side();

@@ -25,6 +25,9 @@ struct RunParts {
 /// if the network's number of outputs is not the data's number of classes.
 RunParts build_parts(const RunConfig& config);
 
+/// Gives the optimizer the network's parameters. Throws UsageError naming the file if a pattern matches none of them.
+void attach_optimizer(const RunParts& parts, const RunConfig& config);
+
 /// Builds a "data" section.
 std::shared_ptr<DataSource> build_source(const Config& section);
 

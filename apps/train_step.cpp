@@ -9,13 +9,6 @@
 
 namespace nibble {
 
-std::vector<Param> optimizer_params(const Graph& graph) {
-  std::vector<Param> params;
-  for (const NamedTensor& named : parameters_of(graph))
-    params.push_back({named.name, named.tensor, named.traits.decay, named.traits.lr_factor});
-  return params;
-}
-
 bool all_finite(const Tensor& tensor) {
   if (!tensor.defined() || tensor.dtype() != DType::f32) return true;
   constexpr uint32_t kExponent = 0x7f800000;  // all ones: infinity or NaN
@@ -44,7 +37,8 @@ StepResult TrainStep::run(const Batch& batch, double lr, Rng& rng) {
     const Tensor loss = softmax_cross_entropy(logits, batch.labels, label_smoothing_);
     result.loss = static_cast<double>(loss.item());
     if (!std::isfinite(result.loss))
-      throw NotFinite(concat_text("the loss is ", result.loss, "; ", first_bad_output(batch, rng_before)));
+      throw NotFinite(concat_text("the loss is ", std::isnan(result.loss) ? "nan" : "inf", "; ",
+                                  first_bad_output(batch, rng_before)));
     EvalResult counted;
     count_correct(counted, logits, batch.labels);
     result.correct = counted.correct;

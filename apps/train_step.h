@@ -21,9 +21,6 @@ class NotFinite : public Error {
   using Error::Error;
 };
 
-/// What the optimizer is attached to: the graph's parameters with their traits.
-std::vector<Param> optimizer_params(const Graph& graph);
-
 /// The training step: forward, loss, backward, update.
 class TrainStep {
  public:

@@ -52,19 +52,19 @@ Trainer::Trainer(const TrainRequest& request, Progress& progress)
   if (request_.resume && request_.run.has_config()) request_.run.check_agrees(config_);
 
   const DataOptions& data = parts_.source->options();
-  train_ =
-      std::make_unique<Loader>(*parts_.source, parts_.source->open(Split::train), loader_options(config, data, true));
+  const auto images = parts_.source->open(Split::train);
+  if (images->size() < data.batch)
+    config.data.fail(
+        concat_text("a batch of ", data.batch, " is larger than the ", images->size(), " training images"));
+  train_ = std::make_unique<Loader>(*parts_.source, images, loader_options(config, data, true));
   test_ =
       std::make_unique<Loader>(*parts_.source, parts_.source->open(Split::test), loader_options(config, data, false));
   steps_per_epoch_ = train_->batches_per_epoch();
-  if (steps_per_epoch_ < 1)
-    config.data.fail(
-        concat_text("a batch of ", data.batch, " is larger than the ", train_->samples(), " training images"));
   checkpoint_config_ = config_;
   checkpoint_config_["class_names"] = parts_.source->class_names();
 
   state_.rng = Rng(config.seed, kRngStream);
-  parts_.optimizer->attach(optimizer_params(parts_.graph));
+  attach_optimizer(parts_, config);
   if (!config.train.init.empty()) start_from(config.train.init);
   if (parts_.ema) ema_ = make_ema(*parts_.ema, parts_.graph);
   step_ = std::make_unique<TrainStep>(parts_.graph, parts_.optimizer, config.loss.label_smoothing);

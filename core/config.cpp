@@ -249,19 +249,26 @@ std::optional<std::string> closest(std::string_view word, const std::vector<std:
   std::optional<std::string> best;
   size_t best_distance = std::max<size_t>(1, word.size() / 3) + 1;
   for (const std::string& candidate : known) {
-    std::vector<size_t> row(candidate.size() + 1);
-    for (size_t j = 0; j < row.size(); ++j) row[j] = j;
-    for (size_t i = 1; i <= word.size(); ++i) {
-      size_t diagonal = row[0];
-      row[0] = i;
-      for (size_t j = 1; j < row.size(); ++j) {
-        const size_t up = row[j];
-        row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (word[i - 1] == candidate[j - 1] ? 0 : 1)});
-        diagonal = up;
+    const size_t longer = std::max(word.size(), candidate.size()), shorter = std::min(word.size(), candidate.size());
+    if (longer - shorter >= best_distance) continue;
+    // Insertions, deletions, replacements and swaps of neighbours count one each.
+    const size_t columns = candidate.size() + 1;
+    std::vector<size_t> table((word.size() + 1) * columns);
+    const auto at = [&](size_t i, size_t j) -> size_t& { return table[i * columns + j]; };
+    for (size_t i = 0; i <= word.size(); ++i) {
+      for (size_t j = 0; j < columns; ++j) {
+        if (i == 0 || j == 0) {
+          at(i, j) = i + j;
+          continue;
+        }
+        const bool same = word[i - 1] == candidate[j - 1];
+        at(i, j) = std::min({at(i - 1, j) + 1, at(i, j - 1) + 1, at(i - 1, j - 1) + (same ? 0 : 1)});
+        if (i > 1 && j > 1 && word[i - 1] == candidate[j - 2] && word[i - 2] == candidate[j - 1])
+          at(i, j) = std::min(at(i, j), at(i - 2, j - 2) + 1);
       }
     }
-    if (row.back() < best_distance) {
-      best_distance = row.back();
+    if (table.back() < best_distance) {
+      best_distance = table.back();
       best = candidate;
     }
   }

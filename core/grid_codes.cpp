@@ -9,7 +9,7 @@
 namespace nibble {
 namespace {
 
-constexpr int64_t kGrain = 1 << 14;
+constexpr int64_t kGrain = 1 << 14, kRun = 1 << 12;
 
 /// Half to even, for |v| <= 2^22: the sum has no room for a fraction.
 float round_half_even(float v) {
@@ -33,16 +33,21 @@ struct UniformCoder {
     const float above = u > lo ? u : lo;
     return round_half_even(above < hi ? above : hi);
   }
-  float value(float q) const {
-    // Without an offset the product in f32 is what the product in double would round to.
-    return offset == 0 ? scale * q : static_cast<float>(offset + static_cast<double>(scale) * q);
-  }
+  // Both work on a copy of the coder: the compiler cannot know that an output does not overlap this one.
   void encode(const float* x, uint8_t* codes, int64_t n) const {
+    const UniformCoder coder = *this;
     const auto first = static_cast<int>(lo);
-    for (int64_t i = 0; i < n; ++i) codes[i] = static_cast<uint8_t>(static_cast<int>(quotient(x[i])) - first);
+    for (int64_t i = 0; i < n; ++i) codes[i] = static_cast<uint8_t>(static_cast<int>(coder.quotient(x[i])) - first);
   }
   void snap(const float* x, float* y, int64_t n) const {
-    for (int64_t i = 0; i < n; ++i) y[i] = value(quotient(x[i]));
+    const UniformCoder coder = *this;
+    if (offset == 0) {
+      // The product in f32 is what the product in double would round to.
+      for (int64_t i = 0; i < n; ++i) y[i] = coder.scale * coder.quotient(x[i]);
+    } else {
+      const double base = offset, step = scale;
+      for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(base + step * coder.quotient(x[i]));
+    }
   }
 };
 
@@ -100,13 +105,14 @@ struct TableCoder {
   }
 };
 
-/// body(channel, begin, end) for runs of elements of one channel that together cover all, from several threads.
+/// body(channel, begin, end) for runs of elements of one channel that together cover all, from several threads. They
+/// are short enough to stay in the first-level cache.
 template <class Body>
 void each_run(int64_t elements, int64_t channels, const Body& body) {
   const int64_t width = std::max<int64_t>(1, elements / channels);
   parallel_for(0, elements, kGrain, [&](int64_t lo, int64_t hi) {
     while (lo < hi) {
-      const int64_t channel = lo / width, end = std::min(hi, (channel + 1) * width);
+      const int64_t channel = lo / width, end = std::min({hi, (channel + 1) * width, lo + kRun});
       body(static_cast<size_t>(channel), lo, end);
       lo = end;
     }

@@ -32,22 +32,22 @@ Tensor accumulate(Tensor a, const Tensor& b) {
 /// Gradients on their way to the ops that made the tensors; the newest op comes first.
 class Pending {
  public:
-  void deliver(const Tensor& target, Tensor gradient) {
-    NIBBLE_CHECK(gradient.shape() == target.shape(), "backward: gradient of shape ", gradient.shape(),
-                 " for a tensor of shape ", target.shape());
-    if (target.node() == nullptr) {
-      const Tensor& old = target.grad();
+  void deliver(const GradTarget& target, Tensor gradient) {
+    NIBBLE_CHECK(gradient.shape() == target.shape, "backward: gradient of shape ", gradient.shape(),
+                 " for a tensor of shape ", target.shape);
+    if (target.node == nullptr) {
+      const Tensor& old = target.leaf.grad();
       if (!old.defined()) {
-        target.set_grad(std::move(gradient));
+        target.leaf.set_grad(std::move(gradient));
       } else {
         Tensor held = old;
-        target.set_grad({});
-        target.set_grad(accumulate(std::move(held), gradient));
+        target.leaf.set_grad({});
+        target.leaf.set_grad(accumulate(std::move(held), gradient));
       }
       return;
     }
-    auto& entry = waiting_[target.node()->order];
-    entry.node = target.node();
+    auto& entry = waiting_[target.node->order];
+    entry.node = target.node;
     entry.gradient = entry.gradient.defined() ? accumulate(std::move(entry.gradient), gradient) : std::move(gradient);
   }
 
@@ -73,13 +73,20 @@ class Pending {
 NoRecord::NoRecord() : before_(recording) { recording = false; }
 NoRecord::~NoRecord() { recording = before_; }
 
+GradTarget::GradTarget(const Tensor& input) {
+  if (!input.requires_grad()) return;
+  shape = input.shape();
+  node = input.node();
+  if (node == nullptr) leaf = input;
+}
+
 bool would_record(std::initializer_list<Tensor> inputs) { return recording && any_requires_grad(inputs); }
 
 Tensor record(std::string_view name, Tensor y, std::span<const Tensor> inputs, BackwardFn fn) {
   if (!recording || !any_requires_grad(inputs)) return y;
   auto node = std::make_shared<TapeNode>();
   node->name = name;
-  node->inputs.assign(inputs.begin(), inputs.end());
+  for (const Tensor& input : inputs) node->inputs.emplace_back(input);
   node->backward = std::move(fn);
   node->order = next_order.fetch_add(1, std::memory_order_relaxed);
   y.set_requires_grad();
@@ -96,21 +103,22 @@ void backward(const Tensor& loss, const GradientWatch& watch) {
   NIBBLE_CHECK(loss.requires_grad(), "backward: nothing that led to this tensor requires a gradient");
   const NoRecord off;
   Pending pending;
-  pending.deliver(loss, Tensor::full(loss.shape(), 1.0f));
+  pending.deliver(GradTarget(loss), Tensor::full(loss.shape(), 1.0f));
   while (!pending.empty()) {
     auto [node, dy] = pending.pop();
     NIBBLE_CHECK(node->backward, "backward: '", node->name, "' has been run backwards already; record it again");
     if (watch) watch(node->name, dy);
     const BackwardFn fn = std::move(node->backward);
     node->backward = nullptr;
-    const std::vector<Tensor> inputs = std::move(node->inputs);
+    const std::vector<GradTarget> inputs = std::move(node->inputs);
     node->inputs.clear();
     Grads grads = fn(dy);
     dy = {};
     NIBBLE_CHECK(grads.size() == inputs.size(), "backward: '", node->name, "' returned ", grads.size(),
                  " gradients for ", inputs.size(), " inputs");
     for (size_t i = 0; i < inputs.size(); ++i) {
-      if (grads[i].defined() && inputs[i].requires_grad()) pending.deliver(inputs[i], std::move(grads[i]));
+      const bool wanted = inputs[i].node != nullptr || inputs[i].leaf.defined();
+      if (grads[i].defined() && wanted) pending.deliver(inputs[i], std::move(grads[i]));
     }
   }
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,11 +17,21 @@ using Grads = std::vector<Tensor>;
 /// output's handle (capture y.detach()). It may return `dy` itself.
 using BackwardFn = std::function<Grads(const Tensor& dy)>;
 
+/// Where the gradient of an op's input goes: to the op that made it, to a leaf, or (neither) nowhere. The data of a
+/// tensor that an op made is not held: what a backward function needs, it captures.
+struct GradTarget {
+  explicit GradTarget(const Tensor& input);
+
+  Shape shape;
+  std::shared_ptr<TapeNode> node;
+  Tensor leaf;
+};
+
 /// One recorded op.
 class TapeNode {
  public:
   std::string name;
-  std::vector<Tensor> inputs;
+  std::vector<GradTarget> inputs;
   BackwardFn backward;
   uint64_t order = 0;  ///< increases with every recorded op, so inputs have smaller orders than outputs
 };

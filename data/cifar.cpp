@@ -13,6 +13,10 @@ namespace {
 constexpr int kSide = 32;
 constexpr int64_t kPlane = kSide * kSide, kImage = 3 * kPlane;
 
+constexpr const char* kRootDoc =
+    "folder of the files, or its parent; a relative one is looked up from the current folder, then under "
+    "$NIBBLE_DATA; if empty, the current folder, datasets, data-cache and $NIBBLE_DATA are searched";
+
 /// What distinguishes CIFAR-10 from CIFAR-100.
 struct Variant {
   std::string name, folder, hint;
@@ -90,9 +94,7 @@ class Cifar10 final : public DataSource {
     std::string root;
     int64_t limit = 0;
     void fields(Fields& f) {
-      f("root", root,
-        "folder of the files, or its parent; looked up from the current folder, then from $NIBBLE_DATA; if empty, the "
-        "current folder, datasets/ and $NIBBLE_DATA are searched");
+      f("root", root, kRootDoc);
       f("limit", limit, "use only the first so many images of each split; 0 means all", kNonNegative);
       DataOptions::fields(f);
     }
@@ -133,9 +135,7 @@ class Cifar100 final : public DataSource {
     std::string root, labels = "fine";
     int64_t limit = 0;
     void fields(Fields& f) {
-      f("root", root,
-        "folder of the files, or its parent; looked up from the current folder, then from $NIBBLE_DATA; if empty, the "
-        "current folder, datasets/ and $NIBBLE_DATA are searched");
+      f("root", root, kRootDoc);
       f.choice("labels", labels, {"fine", "coarse"}, "100 classes or their 20 groups");
       f("limit", limit, "use only the first so many images of each split; 0 means all", kNonNegative);
       DataOptions::fields(f);

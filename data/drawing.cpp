@@ -11,6 +11,7 @@ constexpr int kUnit = 64;      // positions on the canvas are in 1/64 pixel
 constexpr int kRadius = 1024;  // figures are described inside a circle of this radius
 using Colour = std::array<int, 3>;
 
+// Every draw is a statement of its own: the order in which a call's arguments are evaluated is the compiler's choice.
 int between(Rng& rng, int low, int high) {
   return low + static_cast<int>(rng.next_below(static_cast<uint32_t>(high - low + 1)));
 }
@@ -34,7 +35,7 @@ struct Point {
   int u, v;
 };
 
-bool in_circle(Point p, int radius) { return p.u * p.u + p.v * p.v < radius * radius; }
+bool in_circle(Point p, int64_t radius) { return int64_t{p.u} * p.u + int64_t{p.v} * p.v < radius * radius; }
 
 bool in_triangle(Point p) {
   return p.v < 512 && (887 * p.u - 512 * p.v) / 1024 < 512 && (-887 * p.u - 512 * p.v) / 1024 < 512;
@@ -129,15 +130,19 @@ void paint_background(std::vector<int>& canvas, const Colour& base, Rng& rng) {
   const auto all = [](Point p) { return in_circle(p, kRadius); };
   for (int blots = between(rng, 1, 3); blots > 0; --blots) {
     const Pose pose = random_pose(rng, between(rng, 4 * kUnit, 10 * kUnit));
+    const Colour colour = random_colour(rng);
+    const int weight = between(rng, 24, 80);
     paint(
-        canvas, pose, all, [c = random_colour(rng)](Point) { return c; }, between(rng, 24, 80));
+        canvas, pose, all, [&](Point) { return colour; }, weight);
   }
   for (int bars = between(rng, 0, 2); bars > 0; --bars) {
     const Pose pose = random_pose(rng, between(rng, 8 * kUnit, 15 * kUnit));
     const int thin = between(rng, 30, 70);
+    const Colour colour = random_colour(rng);
+    const int weight = between(rng, 90, 180);
+    const auto covers = [&](Point p) { return std::abs(p.v) < thin && std::abs(p.u) < kRadius; };
     paint(
-        canvas, pose, [thin](Point p) { return std::abs(p.v) < thin && std::abs(p.u) < kRadius; },
-        [c = random_colour(rng)](Point) { return c; }, between(rng, 90, 180));
+        canvas, pose, covers, [&](Point) { return colour; }, weight);
   }
 }
 
@@ -145,10 +150,13 @@ void paint_specks(std::vector<int>& canvas, Rng& rng) {
   for (int specks = between(rng, 1, 5); specks > 0; --specks) {
     const Pose pose = random_pose(rng, between(rng, kUnit / 2, 3 * kUnit / 2));
     const bool round = between(rng, 0, 1) == 1;
+    const Colour colour = random_colour(rng);
+    const int weight = between(rng, 128, 256);
+    const auto covers = [&](Point p) {
+      return round ? in_circle(p, kRadius) : std::max(std::abs(p.u), std::abs(p.v)) < 900;
+    };
     paint(
-        canvas, pose,
-        [round](Point p) { return round ? in_circle(p, kRadius) : std::max(std::abs(p.u), std::abs(p.v)) < 900; },
-        [c = random_colour(rng)](Point) { return c; }, between(rng, 128, 256));
+        canvas, pose, covers, [&](Point) { return colour; }, weight);
   }
 }
 

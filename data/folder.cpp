@@ -75,7 +75,9 @@ class Folder final : public DataSource {
     }
     std::string root, train = "train", val = "val", words;
     void fields(Fields& f) {
-      f.required()("root", root, "folder of the splits; looked up from the current folder, then from $NIBBLE_DATA");
+      f.required()(
+          "root", root,
+          "folder of the splits; a relative one is looked up from the current folder, then under $NIBBLE_DATA");
       f("train", train, "folder under root with one folder of images per class");
       f("val", val, "the same for evaluation");
       f("words", words, "file under root with lines 'CLASSFOLDER<tab>NAME'; if empty, folder names are class names");

@@ -14,11 +14,15 @@ std::string locate(const Location& what) {
   const std::string data = variable ? variable : "";
   std::vector<fs::path> places;
   if (what.root.empty()) {
-    places = {".", "datasets"};
+    places = {".", "datasets", "data-cache"};
     if (!data.empty()) places.emplace_back(data);
   } else {
     places = {what.root};
-    if (!data.empty() && fs::path(what.root).is_relative()) places.push_back(fs::path(data) / what.root);
+    if (fs::path root = what.root; !data.empty() && root.is_relative()) {
+      places.push_back(fs::path(data) / root);
+      if (!root.has_filename()) root = root.parent_path();  // "folder/"
+      if (root.has_parent_path()) places.push_back(fs::path(data) / root.filename());
+    }
   }
   std::string looked;
   for (const fs::path& place : places)

@@ -14,8 +14,8 @@ struct Location {
 };
 
 /// The folder that holds `file`. An absolute root is taken as it is; a relative one is looked up from the current
-/// folder, then from $NIBBLE_DATA; an empty one stands for the current folder, "datasets" and $NIBBLE_DATA. Throws
-/// Error listing every place where it looked.
+/// folder, then under $NIBBLE_DATA, whole and by its last part; an empty one stands for the current folder, "datasets",
+/// "data-cache" and $NIBBLE_DATA. Throws Error listing every place where it looked.
 std::string locate(const Location& what);
 
 }  // namespace nibble

@@ -1,7 +1,7 @@
 #include "layers/batch_norm.h"
 
-#include <cmath>
 #include <limits>
+#include <utility>
 
 #include "layers/weight_init.h"
 
@@ -47,17 +47,9 @@ void BatchNorm::initialize(const Rng&) {
 
 Facts BatchNorm::facts() const {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  AffineClamp form{{}, {}, {-kInfinity}, {kInfinity}};
-  for (size_t c = 0; c < static_cast<size_t>(options_.channels); ++c) {
-    const double gamma = scale_.defined() ? scale_.data<float>()[c] : 1;
-    const double beta = offset_.defined() ? offset_.data<float>()[c] : 0;
-    const double mean = state_.mean.data<float>()[c], variance = state_.variance.data<float>()[c];
-    const double a = gamma / std::sqrt(variance + options_.epsilon);
-    form.a.push_back(static_cast<float>(a));
-    form.b.push_back(static_cast<float>(beta - mean * a));
-  }
+  ChannelAffine affine = batch_norm_affine(scale_, offset_, state_);
   Facts facts;
-  facts.pointwise = std::move(form);
+  facts.pointwise = AffineClamp{std::move(affine.a), std::move(affine.b), {-kInfinity}, {kInfinity}};
   return facts;
 }
 

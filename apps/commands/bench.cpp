@@ -63,7 +63,7 @@ Json measure(const Arguments& args, Console& console) {
   const RunConfig config = bench_config(args);
   if (config.train.threads > 0 && !args.has("--threads")) set_threads(config.train.threads);
   const RunParts parts = build_parts(config);
-  parts.optimizer->attach(optimizer_params(parts.graph));
+  attach_optimizer(parts, config);
   TrainStep step(parts.graph, parts.optimizer, config.loss.label_smoothing);
   const int64_t batch = args.integer("--batch", parts.source->options().batch, 1, 1 << 20);
   const int64_t steps = args.integer("--steps", 30, 1, 1000000);

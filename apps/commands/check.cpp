@@ -2,7 +2,6 @@
 
 #include "apps/commands/commands.h"
 #include "apps/run_parts.h"
-#include "apps/train_step.h"
 #include "layers/describe.h"
 
 namespace nibble {
@@ -12,7 +11,7 @@ Json check_one(const std::string& path, const std::vector<std::string>& assignme
   const RunConfig config = load_run_config(path, assignments);
   const RunParts parts = build_parts(config);
   // Patterns of parameter names are only known to match when there are parameters.
-  parts.optimizer->attach(optimizer_params(parts.graph));
+  attach_optimizer(parts, config);
   Json json = {{"config", path},
                {"name", config.name},
                {"model", config.model.type()},

@@ -20,14 +20,15 @@ class ParametricRelu final : public Layer {
   void visit(StateVisitor& visitor) override { visitor.param("slope", slope_, {.decay = false}); }
   Tensor forward(Inputs in, const Pass&) override {
     const Tensor x = in[0], slope = slope_, y = x.clone();
-    for (float& v : y.mutable_data<float>()) v = v > 0 ? v : slope.item() * v;
-    return record("parametric_relu", y, {x, slope}, [x, slope](const Tensor& dy) -> Grads {
+    const float a = slope.item();
+    for (float& v : y.mutable_data<float>()) v = v > 0 ? v : a * v;
+    return record("parametric_relu", y, {x, slope}, [x, a](const Tensor& dy) -> Grads {
       const Tensor dx = dy.clone();
       float dslope = 0;
-      for (size_t i = 0; const float v : x.data<float>()) {
-        float& d = dx.mutable_data<float>()[i++];
-        if (v <= 0) dslope += d * v, d *= slope.item();
-      }
+      const auto v = x.data<float>();
+      const auto d = dx.mutable_data<float>();
+      for (size_t i = 0; i < v.size(); ++i)
+        if (v[i] <= 0) dslope += d[i] * v[i], d[i] *= a;
       return {dx, Tensor::scalar(dslope)};
     });
   }
@@ -38,19 +39,19 @@ class ParametricRelu final : public Layer {
 NIBBLE_REGISTER_LAYER(ParametricRelu, "parametric_relu", "x where positive, else a learned slope times x.");
 
 int main(int argc, char** argv) try {
-  const int epochs = argc > 1 ? std::stoi(argv[1]) : 3;
-  const auto data = Registry<DataSource>::get().make(Json{{"type", "embedded"}, {"augment", {"pad_crop", "flip"}}});
+  const int epochs = argc > 1 ? std::stoi(argv[1]) : 4;
+  const auto data = Registry<DataSource>::get().make(Json{{"type", "embedded"}, {"batch", 32}});
   const auto classes = static_cast<size_t>(data->classes());
-  Loader train(*data, data->open(Split::train), {.train = true}), test(*data, data->open(Split::test), {});
+  Loader train(*data, data->open(Split::train), {.batch = 64, .train = true}), test(*data, data->open(Split::test), {});
   Graph net({32, 32, 3});
-  net.add("conv1", {{"type", "conv2d"}, {"in", 3}, {"out", 16}, {"pad", 1}, {"stride", 2}}, {"input"});
-  net.add("norm1", {{"type", "batch_norm"}, {"channels", 16}}, {"conv1"});
-  net.add("relu1", {{"type", "parametric_relu"}, {"slope", 0.1}}, {"norm1"});
-  net.add("conv2", {{"type", "conv2d"}, {"in", 16}, {"out", 64}, {"pad", 1}}, {"relu1"});
-  net.add("norm2", {{"type", "batch_norm"}, {"channels", 64}}, {"conv2"});
-  net.add("relu2", {{"type", "parametric_relu"}}, {"norm2"});
-  net.add("pool", {{"type", "global_avg_pool"}}, {"relu2"});
-  net.add("fc", {{"type", "linear"}, {"in", 64}, {"out", classes}}, {"pool"});
+  std::string x = "input";
+  for (int in = 3, out = 16; out <= 128; in = out, out *= 2) {
+    const std::string n = std::to_string(out);
+    x = net.add("conv" + n, {{"type", "conv2d"}, {"in", in}, {"out", out}, {"stride", 2}, {"pad", 1}}, {x});
+    x = net.add("norm" + n, {{"type", "batch_norm"}, {"channels", out}}, {x});
+    x = net.add("relu" + n, {{"type", "parametric_relu"}, {"slope", 0.1}}, {x});
+  }
+  net.add("fc", {{"type", "linear"}, {"in", 512}, {"out", classes}}, {net.add("flat", {{"type", "flatten"}}, {x})});
   net.initialize(1);
   const auto optimizer = Registry<Optimizer>::get().make(Json{{"type", "sgd"}, {"lr", 0.1}, {"momentum", 0.9}});
   std::vector<Param> params;

@@ -125,25 +125,25 @@ Tensor apply(const Tensor& x, const std::vector<float>& a, const std::vector<flo
   return y;
 }
 
-ChannelAffine affine_of(const Tensor& gamma, const Tensor& beta, const Tensor& mean, const Tensor& inverse) {
-  const auto channels = static_cast<size_t>(mean.numel());
-  ChannelAffine affine{std::vector<float>(channels), std::vector<float>(channels)};
-  for (size_t c = 0; c < channels; ++c) {
-    const double a = (gamma.defined() ? values(gamma)[c] : 1.0) * values(inverse)[c];
-    affine.a[c] = static_cast<float>(a);
-    affine.b[c] = static_cast<float>((beta.defined() ? values(beta)[c] : 0.0) - a * values(mean)[c]);
+/// 1 / sqrt(variance + epsilon)
+std::vector<double> inverse_of(const std::vector<double>& variance, float epsilon) {
+  std::vector<double> inverse;
+  for (const double v : variance) inverse.push_back(1 / std::sqrt(v + epsilon));
+  return inverse;
+}
+
+ChannelAffine affine_of(const Tensor& gamma, const Tensor& beta, const std::vector<double>& mean,
+                        const std::vector<double>& inverse) {
+  ChannelAffine affine;
+  for (size_t c = 0; c < mean.size(); ++c) {
+    const double a = (gamma.defined() ? values(gamma)[c] : 1.0) * inverse[c];
+    affine.a.push_back(static_cast<float>(a));
+    affine.b.push_back(static_cast<float>((beta.defined() ? values(beta)[c] : 0.0) - a * mean[c]));
   }
   return affine;
 }
 
-Tensor inverse_deviation(const Tensor& variance, float epsilon) {
-  Tensor inverse = Tensor::empty_like(variance);
-  for (size_t c = 0; c < inverse.data<float>().size(); ++c) {
-    inverse.mutable_data<float>()[c] =
-        static_cast<float>(1 / std::sqrt(static_cast<double>(values(variance)[c]) + epsilon));
-  }
-  return inverse;
-}
+std::vector<double> to_doubles(const Tensor& t) { return {t.data<float>().begin(), t.data<float>().end()}; }
 
 Tensor to_tensor(const std::vector<double>& from, const Tensor& factor) {
   Tensor to = Tensor::empty({static_cast<int64_t>(from.size())});
@@ -190,7 +190,7 @@ Tensor train_input_gradient(const Tensor& x, const Tensor& dy, const Tensor& gam
 }  // namespace
 
 ChannelAffine batch_norm_affine(const Tensor& gamma, const Tensor& beta, const BatchNormState& state) {
-  return affine_of(gamma, beta, state.mean, inverse_deviation(state.variance, state.epsilon));
+  return affine_of(gamma, beta, to_doubles(state.mean), inverse_of(to_doubles(state.variance), state.epsilon));
 }
 
 Tensor batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state) {
@@ -199,12 +199,11 @@ Tensor batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta
   NIBBLE_CHECK(blocks.rows >= 2, "batch_norm: training needs at least 2 values per channel, input is ", x.shape());
   const Moments moments = moments_of(x, blocks);
   update(state, moments, blocks.rows);
-  const Tensor mean = to_tensor(moments.mean, {}), inverse = Tensor::empty_like(mean);
-  for (size_t c = 0; c < moments.squares.size(); ++c) {
-    const double variance = moments.squares[c] / static_cast<double>(blocks.rows);
-    inverse.mutable_data<float>()[c] = static_cast<float>(1 / std::sqrt(variance + state.epsilon));
-  }
-  const ChannelAffine affine = affine_of(gamma, beta, mean, inverse);
+  std::vector<double> biased = moments.squares;
+  for (double& v : biased) v /= static_cast<double>(blocks.rows);
+  const std::vector<double> deviation = inverse_of(biased, state.epsilon);
+  const ChannelAffine affine = affine_of(gamma, beta, moments.mean, deviation);
+  const Tensor mean = to_tensor(moments.mean, {}), inverse = to_tensor(deviation, {});
   const Tensor y = apply(x, affine.a, affine.b, Tensor::empty_like(x));
   return record("batch_norm", y, {x, gamma, beta}, [=](const Tensor& dy) -> Grads {
     const Products sums = products_of(x, dy, mean, blocks);
@@ -222,7 +221,8 @@ Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta,
   const Tensor y = apply(x, affine.a, affine.b, Tensor::empty_like(x));
   if (!would_record({x, gamma, beta})) return y;
   // Copies: the running statistics may have moved on by the time of the backward pass.
-  const Tensor mean = state.mean.clone(), inverse = inverse_deviation(state.variance, state.epsilon);
+  const Tensor mean = state.mean.clone(),
+               inverse = to_tensor(inverse_of(to_doubles(state.variance), state.epsilon), {});
   return record("batch_norm", y, {x, gamma, beta}, [=, a = affine.a](const Tensor& dy) -> Grads {
     Tensor dx, dgamma, dbeta;
     if (gamma.requires_grad() || beta.requires_grad()) {

@@ -59,19 +59,22 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvGe
   Tensor y = Tensor::empty({shape.n, shape.oh, shape.ow, shape.o});
   conv_f32::conv_forward(k, shape, x.data<float>().data(), w.data<float>().data(),
                          bias.defined() ? bias.data<float>().data() : nullptr, y.mutable_data<float>().data());
+  // Each gradient needs the other operand only; dx of a first layer needs nothing and is not computed.
+  const bool want_dx = x.requires_grad(), want_dw = w.requires_grad(), want_db = bias.requires_grad();
+  const Tensor kept_x = want_dw ? x.detach() : Tensor{}, kept_w = want_dx ? w.detach() : Tensor{};
   return record("conv2d", y, {x, w, bias}, [=, &k](const Tensor& dy) -> Grads {
     const float* g = dy.data<float>().data();
     Tensor dx, dw, db;
-    if (x.requires_grad()) {
-      dx = Tensor::empty_like(x);
-      conv_f32::conv_backward_data(k, shape, g, w.data<float>().data(), dx.mutable_data<float>().data());
+    if (want_dx) {
+      dx = Tensor::empty({shape.n, shape.h, shape.w, shape.c});
+      conv_f32::conv_backward_data(k, shape, g, kept_w.data<float>().data(), dx.mutable_data<float>().data());
     }
-    if (w.requires_grad()) {
-      dw = Tensor::empty_like(w);
-      conv_f32::conv_backward_weights(k, shape, x.data<float>().data(), g, dw.mutable_data<float>().data());
+    if (want_dw) {
+      dw = Tensor::empty({shape.o, shape.group_in(), shape.kh, shape.kw});
+      conv_f32::conv_backward_weights(k, shape, kept_x.data<float>().data(), g, dw.mutable_data<float>().data());
     }
-    if (bias.requires_grad()) {
-      db = Tensor::empty_like(bias);
+    if (want_db) {
+      db = Tensor::empty({shape.o});
       column_sums(shape.n * shape.oh * shape.ow, shape.o, g, db.mutable_data<float>().data());
     }
     return {dx, dw, db};

@@ -21,19 +21,22 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
   }
   gemm(false, true, n, out, in, 1, x.data<float>().data(), in, w.data<float>().data(), in, bias.defined() ? 1.f : 0.f,
        to, out);
+  const bool want_dx = x.requires_grad(), want_dw = w.requires_grad(), want_db = bias.requires_grad();
+  const Tensor kept_x = want_dw ? x.detach() : Tensor{}, kept_w = want_dx ? w.detach() : Tensor{};
   return record("linear", y, {x, w, bias}, [=](const Tensor& dy) -> Grads {
     const float* g = dy.data<float>().data();
     Tensor dx, dw, db;
-    if (x.requires_grad()) {
-      dx = Tensor::empty_like(x);
-      gemm(false, false, n, in, out, 1, g, out, w.data<float>().data(), in, 0, dx.mutable_data<float>().data(), in);
+    if (want_dx) {
+      dx = Tensor::empty({n, in});
+      gemm(false, false, n, in, out, 1, g, out, kept_w.data<float>().data(), in, 0, dx.mutable_data<float>().data(),
+           in);
     }
-    if (w.requires_grad()) {
-      dw = Tensor::empty_like(w);
-      gemm(true, false, out, in, n, 1, g, out, x.data<float>().data(), in, 0, dw.mutable_data<float>().data(), in);
+    if (want_dw) {
+      dw = Tensor::empty({out, in});
+      gemm(true, false, out, in, n, 1, g, out, kept_x.data<float>().data(), in, 0, dw.mutable_data<float>().data(), in);
     }
-    if (bias.requires_grad()) {
-      db = Tensor::empty_like(bias);
+    if (want_db) {
+      db = Tensor::empty({out});
       column_sums(n, out, g, db.mutable_data<float>().data());
     }
     return {dx, dw, db};

@@ -3,7 +3,6 @@
 #include <filesystem>
 
 #include "apps/run_parts.h"
-#include "apps/train_step.h"
 #include "core/file.h"
 #include "tests/apps/scratch.h"
 #include "third_party/doctest.h"
@@ -20,7 +19,8 @@ Config small() {
 
 std::string error_of(const Config& config) {
   try {
-    build_parts(read_run_config(config));
+    const RunConfig run = read_run_config(config);
+    attach_optimizer(build_parts(run), run);
   } catch (const UsageError& error) {
     return error.what();
   }
@@ -71,6 +71,7 @@ TEST_CASE("run config: errors name file, pointer and what was meant") {
   CHECK(mentions(with("/model/width=-1"), {"/model/width", "-1"}));
   CHECK(mentions(with("/optim/momentun=0.9"), {"/optim/momentun", "did you mean 'momentum'?"}));
   CHECK(mentions(with("/train/ema/decai=0.9"), {"/train/ema/decai", "did you mean 'decay'?"}));
+  CHECK(mentions(with("/optim/no_decay=[\"zzz\"]"), {"small.json", "/optim/no_decay/0", "zzz"}));
   CHECK(mentions(with("/data/batch=0"), {"/data/batch"}));
   CHECK(mentions(with("/model/classes=7"), {"10 classes", "[1,7]"}));
   CHECK(mentions(with("/model/input=[16,16,3]"), {"32x32", "[16,16,3]"}));
@@ -102,7 +103,7 @@ TEST_CASE("run config: every config in the repository builds") {
     // Networks much larger than the others only cost time here.
     if (config.model.type() == "resnet110" || config.model.type() == "vgg_small") continue;
     const RunParts parts = build_parts(config);
-    parts.optimizer->attach(optimizer_params(parts.graph));
+    attach_optimizer(parts, config);
     ++count;
   }
   CHECK(count >= 20);

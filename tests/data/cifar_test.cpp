@@ -7,7 +7,7 @@
 #include "tests/data/fixtures.h"
 
 using namespace nibble;
-using namespace nibble::test;
+using namespace nibble::data_test;
 
 namespace {
 
@@ -112,6 +112,7 @@ TEST_CASE("cifar: a relative root is also looked up under NIBBLE_DATA") {
   const std::string kept = before ? before : "";
   setenv("NIBBLE_DATA", folder.path().c_str(), 1);
   CHECK(source_at("cifar-10-batches-bin")->open(Split::test)->size() == 4);
+  CHECK(source_at("elsewhere/cifar-10-batches-bin/")->open(Split::test)->size() == 4);
   const Location empty{
       .who = "t", .root = "", .subfolder = "cifar-10-batches-bin", .file = "test_batch.bin", .hint = ""};
   CHECK_NOTHROW(locate(empty));

@@ -14,7 +14,7 @@
 #include "data/image.h"
 #include "third_party/doctest.h"
 
-namespace nibble::test {
+namespace nibble::data_test {
 
 /// An empty folder of this test's own, removed with everything in it.
 class TempFolder {
@@ -101,4 +101,4 @@ inline std::string real_data(const std::string& what) {
   return "";
 }
 
-}  // namespace nibble::test
+}  // namespace nibble::data_test

@@ -2,7 +2,7 @@
 #include "tests/data/golden.h"
 
 using namespace nibble;
-using namespace nibble::test;
+using namespace nibble::data_test;
 
 namespace {
 

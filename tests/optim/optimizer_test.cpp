@@ -273,7 +273,8 @@ TEST_CASE("optimizers: bad options are refused with the place") {
 }
 
 TEST_CASE("optimizers: the written config rebuilds the optimizer and names the schedule's defaults") {
-  for (const auto& [name, entry] : Registry<Optimizer>::get().entries()) {
+  for (const auto& entry : Registry<Optimizer>::get().entries()) {
+    const std::string& name = entry.first;
     CAPTURE(name);
     Json json{{"type", name}, {"lr", 0.5}, {"schedule", {{"type", "cosine"}, {"end", 0.25}}}};
     const auto optimizer = Registry<Optimizer>::get().make(Config(json));

@@ -114,7 +114,8 @@ TEST_CASE("schedule: bad options are refused") {
 }
 
 TEST_CASE("schedule: every registered one writes what rebuilds it") {
-  for (const auto& [name, entry] : Registry<Schedule>::get().entries()) {
+  for (const auto& entry : Registry<Schedule>::get().entries()) {
+    const std::string& name = entry.first;
     CAPTURE(name);
     Json json{{"type", name}};
     if (name == "multi_step") json["milestones"] = {3, 4};

@@ -12,11 +12,14 @@ cp -r "$source/apps/examples" "$build/package/source"
 "$cmake" -G Ninja -S "$build/package/source" -B "$build/package/build" -DCMAKE_BUILD_TYPE=Release \
   -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_PREFIX_PATH="$build/prefix"
 "$cmake" --build "$build/package/build"
+example=$build/package/build/train_custom_layer
+for program in "$build/prefix/bin/nibble" "$example"; do
+  if ldd "$program" | grep openblas | grep -v /openblas-openmp/; then
+    echo "$program found another OpenBLAS than the OpenMP build"
+    exit 1
+  fi
+done
 "$build/prefix/bin/nibble" --version
-if ldd "$build/prefix/bin/nibble" | grep openblas | grep -v openblas-openmp; then
-  echo "the installed program found another OpenBLAS than the OpenMP build"
-  exit 1
-fi
-output=$("$build/package/build/train_custom_layer" --epochs 1)
+output=$("$example" 1)
 echo "$output"
-grep -qE 'test accuracy [0-9.]+ %' <<<"$output"
+grep -qE '^epoch 1: test accuracy [0-9.]+ %$' <<<"$output"

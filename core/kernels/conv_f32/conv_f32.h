@@ -10,16 +10,16 @@ namespace nibble::conv_f32 {
 
 /// y[row, col, j] = bias[j] + sum over segments s and i in [0, run) of x[row, col, seg[s] + i] * w[s * run + i][j]
 struct Correlate {
-  const float* x;  // first pixel; pixel (row, col) starts at row * x_row + col * x_col
+  const float* x;  ///< first pixel; pixel (row, col) starts at row * x_row + col * x_col
   int64_t x_row, x_col;
-  const int64_t* seg;  // where each segment starts, relative to the pixel
-  int64_t segs, run;   // 0 segments give the bias
-  const float* w;      // [segs * run][n rounded up to lanes]
-  const float* bias;   // n values or null
+  const int64_t* seg;  ///< where each segment starts, relative to the pixel
+  int64_t segs, run;   ///< 0 segments give the bias
+  const float* w;      ///< [segs * run][n rounded up to lanes]
+  const float* bias;   ///< n values or null
   float* y;
   int64_t y_row, y_col;
   int64_t rows, cols;
-  int64_t n;  // output channels, 1..block
+  int64_t n;  ///< output channels, 1..block
 };
 
 /// c[i][j] = sum over images, rows and columns of a[pixel, i] * b[pixel, j], i < m, j < n; with `add` the finished sum
@@ -41,8 +41,8 @@ struct Depthwise {
   int64_t x_row, x_col;
   const int64_t* seg;
   int64_t taps;
-  const float* w;     // [taps][n]
-  const float* bias;  // n values or null
+  const float* w;     ///< [taps][n]
+  const float* bias;  ///< n values or null
   float* y;
   int64_t y_row, y_col;
   int64_t rows, cols, n;
@@ -58,13 +58,13 @@ struct DepthwiseOuter {
   const float* dy;
   int64_t dy_image, dy_row, dy_col;
   int64_t images, rows, cols, n;
-  float* dw;  // [taps][n]
+  float* dw;  ///< [taps][n]
   bool add;
 };
 
 struct Kernels {
-  int64_t lanes;  // panels of packed weights are a multiple of this wide
-  int64_t block;  // and at most this
+  int64_t lanes;  ///< panels of packed weights are a multiple of this wide
+  int64_t block;  ///< and at most this
   void (*correlate)(const Correlate&);
   void (*outer)(const Outer&);
   void (*depthwise)(const Depthwise&);

@@ -121,6 +121,12 @@ const std::vector<ConvShape>& shapes() {
       shape_of(2, 9, 11, 19, 19, 3, 3, square_geometry(1, 1, 1, 19)),    // depthwise
       shape_of(1, 10, 9, 40, 40, 5, 5, square_geometry(2, 2, 1, 40)),    // depthwise, strided
       shape_of(1, 8, 20, 16, 16, 3, 3, {1, 1, {0, 0, 0, 0}, 1, 2, 16}),  // depthwise, valid, dilated
+      shape_of(1, 4, 5, 128, 128, 3, 3, square_geometry(1, 1)),          // pitches that are spread over the cache
+      shape_of(2, 3, 3, 128, 256, 1, 1, square_geometry(1, 0)),
+      shape_of(1, 4, 3, 256, 8, 3, 3, square_geometry(1, 1, 1, 2)),
+      shape_of(2, 5, 5, 128, 128, 3, 3, square_geometry(2, 1, 1, 128)),
+      shape_of(1, 40, 30, 4, 5, 3, 3, square_geometry(1, 1)),  // several chains per image
+      shape_of(1, 6, 6, 16, 65, 3, 3, square_geometry(1, 1)),  // outputs as rows, in two slices
   };
   return all;
 }
@@ -149,6 +155,23 @@ TEST_CASE("conv_f32: every variant and pass agrees with the definition") {
       CHECK(worst(got.y, want.y) < 2e-6);
       CHECK(worst(got.dx, want.dx) < 2e-6);
       CHECK(worst(got.dw, want.dw) < 2e-6);
+    }
+  }
+}
+
+TEST_CASE("conv_f32: the variants with fused multiply-adds agree bit for bit") {
+  for (const ConvShape& s : shapes()) {
+    const auto x = random_floats(s.n * s.h * s.w * s.c, 1), w = random_floats(s.weights(), 2);
+    const auto bias = random_floats(s.o, 3), dy = random_floats(s.n * s.oh * s.ow * s.o, 4);
+    std::vector<Outputs> results;
+    for (const auto& v : conv_f32::variants())
+      if (cpu::has(v.needs) && v.name != std::string("scalar"))
+        results.push_back(run(v.fn(), s, x, w, bias.data(), dy));
+    const std::string what = text(s);
+    CAPTURE(what);
+    for (const Outputs& r : results) {
+      const bool same = r == results.front();
+      CHECK(same);
     }
   }
 }

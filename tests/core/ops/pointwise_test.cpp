@@ -1,6 +1,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/allocator.h"
 #include "core/ops.h"
 #include "core/parallel.h"
 #include "tests/support/gradcheck.h"
@@ -76,6 +77,20 @@ TEST_CASE("a gradient shared by two branches is not overwritten by one of them")
   backward(sum(add(scale(relu(a), 3), relu(scale(b, 2)))));
   CHECK(values_of(a.grad()) == std::vector<float>{3, 0, 3});
   CHECK(values_of(b.grad()) == std::vector<float>{0, 2, 2});
+}
+
+TEST_CASE("the tape keeps what backward needs of an activation and no more") {
+  const Shape shape{64, 1024};
+  const auto bytes = static_cast<int64_t>(Tensor::empty(shape).bytes());
+  Tensor x = random_tensor(shape, 1).set_requires_grad();
+  const int64_t before = allocator_stats().bytes_in_use;
+  Tensor y = x;
+  for (int i = 0; i < 8; ++i) y = scale(add(y, y), 0.5f);
+  CHECK(allocator_stats().bytes_in_use - before < 2 * bytes);
+  for (int i = 0; i < 8; ++i) y = relu(scale(y, 2));
+  CHECK(allocator_stats().bytes_in_use - before < 10 * bytes);
+  backward(sum(y));
+  CHECK(x.grad().defined());
 }
 
 TEST_CASE("scale: multiplies by a constant") {
