@@ -87,7 +87,7 @@ RunParts build_parts(const RunConfig& config) {
 void attach_optimizer(const RunParts& parts, const RunConfig& config) {
   std::vector<Param> params;
   for (const NamedTensor& named : parameters_of(parts.graph))
-    params.push_back({named.name, named.tensor, named.traits.decay, named.traits.lr_factor});
+    params.push_back({named.name, named.tensor, named.traits.decay, named.traits.lr_factor, named.traits.mask});
   try {
     parts.optimizer->attach(std::move(params));
   } catch (const UsageError& error) {

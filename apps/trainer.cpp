@@ -65,7 +65,8 @@ Trainer::Trainer(const TrainRequest& request, Progress& progress)
 
   state_.rng = Rng(config.seed, kRngStream);
   attach_optimizer(parts_, config);
-  if (!config.train.init.empty()) start_from(config.train.init);
+  const bool resuming = request_.resume && request_.run.has_last();
+  if (!config.train.init.empty() && !resuming) start_from(config.train.init);
   if (parts_.ema) ema_ = make_ema(*parts_.ema, parts_.graph);
   step_ = std::make_unique<TrainStep>(parts_.graph, parts_.optimizer, config.loss.label_smoothing);
   open_directory();

@@ -279,6 +279,14 @@ Fields::Fields(Mode mode, const Config* from) : mode_(mode), from_(from) {
   if (from_ != nullptr && !from_->json.is_object()) from_->fail("expected an object, found " + kind(from_->json));
 }
 
+void Fields::fail_missing(std::string_view key) const {
+  std::vector<std::string> present;
+  for (const auto& [name, value] : from_->json.items()) present.push_back(name);
+  const auto guess = closest(key, present);
+  from_->fail("the key '" + std::string(key) + "' is missing" +
+              (guess ? "; is '" + *guess + "' a misspelling of it?" : ""));
+}
+
 template <class T, class Read>
 Fields& Fields::field(std::string_view key, T& value, std::string_view doc, std::string type, std::string accepts,
                       Read&& read) {
@@ -289,7 +297,7 @@ Fields& Fields::field(std::string_view key, T& value, std::string_view doc, std:
       if (from_->contains(key))
         value = read(from_->at(key));
       else if (required)
-        from_->fail("the key '" + std::string(key) + "' is missing");
+        fail_missing(key);
       break;
     case Mode::write:
       out_[std::string(key)] = to_json_value(value);
@@ -388,7 +396,7 @@ Fields& Fields::raw(std::string_view key, Config& value, std::string_view what, 
       if (from_->contains(key))
         value = from_->at(key);
       else if (required)
-        from_->fail("the key '" + std::string(key) + "' is missing");
+        fail_missing(key);
       break;
     case Mode::write:
       out_[std::string(key)] = absent ? Json() : value.json;

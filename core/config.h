@@ -113,6 +113,7 @@ class Fields {
   enum class Mode { read, write, list };
   Fields(Mode mode, const Config* from);
   void begin_nested(std::string_view key, std::string_view doc, const std::function<void(Fields&)>& inner);
+  [[noreturn]] void fail_missing(std::string_view key) const;
   template <class T, class Read>
   Fields& field(std::string_view key, T& value, std::string_view doc, std::string type, std::string accepts,
                 Read&& read);

@@ -39,7 +39,7 @@ Tensor Conv2d::forward(Inputs in, const Pass& pass) {
 }
 
 void Conv2d::visit(StateVisitor& visitor) {
-  visitor.param("weight", weight_);
+  visitor.param("weight", weight_, quantizer_.traits());
   if (bias_.defined()) visitor.param("bias", bias_);
   quantizer_.visit(visitor);
 }

@@ -15,11 +15,13 @@
 namespace nibble {
 
 class Layer;
+class WeightSlot;
 
 /// What an optimizer may do with a parameter.
 struct ParamTraits {
   bool decay = true;       ///< weight decay applies
   float lr_factor = 1.0f;  ///< multiplies the learning rate
+  Tensor mask{};           ///< u8, as many elements: those at 0 are frozen; undefined means that all are trained
 };
 
 /// Walks the tensors of layers by name. Parameters are trained; buffers are state that is only saved.
@@ -44,10 +46,20 @@ class StateVisitor {
 
 enum class Mode { train, eval };
 
+/// Where training stands, for layers that follow its course (incremental quantizers). Whoever trains fills it in.
+struct TrainClock {
+  int64_t step = 0, total_steps = 1;  ///< optimizer steps done, of how many
+  int phase = 0, phases = 1;          ///< part of the schedule this step lies in, from 0
+  double lr = 0;                      ///< learning rate of this step
+  double lr_share = 0;                ///< lr over the sum of the rates of all steps of this phase
+};
+
 /// The arguments of one pass through a graph.
 struct Pass {
   Mode mode = Mode::eval;
   Rng* rng = nullptr;  ///< for layers that draw random numbers in training (dropout); they throw without it
+  int64_t step = 0;    ///< optimizer steps done, for layers that change with time (delays)
+  const TrainClock* clock = nullptr;  ///< for layers that follow the phases of training; they throw without it
 };
 
 using Inputs = std::span<const Tensor>;
@@ -91,6 +103,10 @@ class Layer {
   /// The options that rebuild this layer (without "type"), defaults included.
   virtual Json config() const { return Json::object(); }
   virtual Facts facts() const { return {}; }
+  /// Where a weight quantizer may sit; null if the layer cannot carry one.
+  virtual WeightSlot* weight_slot() { return nullptr; }
+  /// Called after every optimizer step: keeps what was learned within its bounds.
+  virtual void after_update() {}
 };
 
 /// Registers a layer: NIBBLE_REGISTER_LAYER(Relu, "relu", "max(x, 0).").

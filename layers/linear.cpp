@@ -27,7 +27,7 @@ Tensor Linear::forward(Inputs in, const Pass& pass) {
 }
 
 void Linear::visit(StateVisitor& visitor) {
-  visitor.param("weight", weight_);
+  visitor.param("weight", weight_, quantizer_.traits());
   if (bias_.defined()) visitor.param("bias", bias_);
   quantizer_.visit(visitor);
 }

@@ -26,7 +26,8 @@ class Linear final : public Layer {
   Json config() const override;
   Facts facts() const override;
 
-  WeightSlot& weight_quantizer() { return quantizer_; }
+  WeightSlot* weight_slot() override { return &quantizer_; }
+  void after_update() override { quantizer_.after_update(weight_); }
   const Tensor& weight() const { return weight_; }
 
  private:

@@ -36,6 +36,14 @@ void WeightSlot::initialize(const Rng& rng) const {
   if (!empty()) quantizer_->initialize(rng.named("weight_quantizer"));
 }
 
+ParamTraits WeightSlot::traits() const { return empty() ? ParamTraits{} : ParamTraits{.mask = quantizer_->mask()}; }
+
+void WeightSlot::after_update(const Tensor& weight) const {
+  if (empty()) return;
+  quantizer_->after_update();
+  quantizer_->constrain(weight);
+}
+
 void WeightSlot::visit(StateVisitor& visitor) const {
   if (!empty()) visitor.child("weight_quantizer", *quantizer_);
 }

@@ -22,6 +22,10 @@ class WeightSlot {
   /// The grid the applied weight lies on.
   Grid grid(const Tensor& weight) const;
   void initialize(const Rng& rng) const;
+  /// How the weight is trained.
+  ParamTraits traits() const;
+  /// To be called after every optimizer step.
+  void after_update(const Tensor& weight) const;
   /// The quantizer's state, under "weight_quantizer.".
   void visit(StateVisitor& visitor) const;
 

@@ -22,6 +22,11 @@ void Adam::visit_state(const std::function<void(const std::string&, Tensor&)>& v
   visit("steps", steps_);
 }
 
+void Adam::reset_state() {
+  ElementwiseOptimizer::reset_state();
+  steps_.mutable_data<int64_t>()[0] = 0;
+}
+
 void Adam::begin_step() {
   const auto t = static_cast<double>(++steps_.mutable_data<int64_t>()[0]);
   correct1_ = static_cast<float>(1 / (1 - std::pow(options_.beta1, t)));

@@ -19,6 +19,7 @@ class Adam final : public ElementwiseOptimizer {
   explicit Adam(const Options& options);
   const Options& options() const override { return options_; }
   Json config() const override { return resolved(write_options(options_)); }
+  void reset_state() override;
   void visit_state(const std::function<void(const std::string&, Tensor&)>& visit) override;
 
  private:

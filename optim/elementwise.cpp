@@ -20,6 +20,9 @@ void check_params(const std::vector<Param>& params) {
   for (const Param& param : params) {
     NIBBLE_CHECK(param.tensor.defined() && param.tensor.dtype() == DType::f32, "optimizer: parameter '", param.name,
                  "' is no f32 tensor");
+    NIBBLE_CHECK(
+        !param.mask.defined() || (param.mask.dtype() == DType::u8 && param.mask.numel() == param.tensor.numel()),
+        "optimizer: the mask of parameter '", param.name, "' must have ", param.tensor.numel(), " u8 elements");
     NIBBLE_CHECK(names.insert(param.name).second, "optimizer: two parameters are named '", param.name, "'");
     NIBBLE_CHECK(tensors.insert(param.tensor.id()).second, "optimizer: parameter '", param.name,
                  "' is a tensor that another parameter holds already");
@@ -110,10 +113,42 @@ void ElementwiseOptimizer::step(double lr) {
       run.w += offset;
       run.g += offset;
       for (size_t s = 0; s < slots_.size(); ++s) run.state[s] += offset;
-      update(run);
+      const Tensor& mask = params_[p].mask;
+      if (mask.defined()) {
+        update_masked(run, mask.data<uint8_t>().data() + offset);
+      } else {
+        update(run);
+      }
     }
   };
   parallel_for(0, starts_.back(), kGrain, update_range);
+}
+
+void ElementwiseOptimizer::update_masked(const Run& run, const uint8_t* mask) const {
+  constexpr int64_t kStretch = 256;
+  float w[kStretch], state[kMaxSlots][kStretch];
+  for (int64_t first = 0; first < run.n; first += kStretch) {
+    Run part = run;
+    part.n = std::min(kStretch, run.n - first);
+    part.w += first;
+    part.g += first;
+    std::copy_n(part.w, part.n, w);
+    for (size_t s = 0; s < slots_.size(); ++s) {
+      part.state[s] += first;
+      std::copy_n(part.state[s], part.n, state[s]);
+    }
+    update(part);
+    for (int64_t i = 0; i < part.n; ++i) {
+      if (mask[first + i] != 0) continue;
+      part.w[i] = w[i];
+      for (size_t s = 0; s < slots_.size(); ++s) part.state[s][i] = state[s][i];
+    }
+  }
+}
+
+void ElementwiseOptimizer::reset_state() {
+  for (size_t i = 0; i < state_.size(); ++i)
+    std::ranges::fill(state_[i].mutable_data<float>(), slots_[i % slots_.size()].initial);
 }
 
 void ElementwiseOptimizer::visit_state(const std::function<void(const std::string&, Tensor&)>& visit) {

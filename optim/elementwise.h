@@ -11,6 +11,7 @@ class ElementwiseOptimizer : public Optimizer {
  public:
   void attach(std::vector<Param> params) final;
   void step(double lr) final;
+  void reset_state() override;
   void visit_state(const std::function<void(const std::string&, Tensor&)>& visit) override;
   const std::vector<Param>& params() const final { return params_; }
 
@@ -38,6 +39,8 @@ class ElementwiseOptimizer : public Optimizer {
   virtual void begin_step() {}
   /// Updates a run; called from several threads.
   virtual void update(const Run& run) const = 0;
+  /// update() of the elements that the mask leaves free.
+  void update_masked(const Run& run, const uint8_t* mask) const;
   /// The written options, with the schedule's own defaults filled in.
   Json resolved(Json options) const;
 

@@ -30,4 +30,16 @@ double LearningRate::at(const Clock& clock) const {
   return scheduled * (warmup_.from + (1 - warmup_.from) * step / span);
 }
 
+double LearningRate::share(const Clock& clock) {
+  const Phase part = phase(clock);
+  if (part.begin != summed_from_ || part.end != summed_to_) {
+    sum_ = 0;
+    Clock at_step = clock;
+    for (at_step.step = part.begin; at_step.step < part.end; ++at_step.step) sum_ += at(at_step);
+    summed_from_ = part.begin;
+    summed_to_ = part.end;
+  }
+  return sum_ > 0 ? at(clock) / sum_ : 0;
+}
+
 }  // namespace nibble

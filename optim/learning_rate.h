@@ -16,12 +16,17 @@ class LearningRate {
   explicit LearningRate(const OptimOptions& options);
   /// The rate of the step that comes after clock.step finished ones.
   double at(const Clock& clock) const;
+  Phase phase(const Clock& clock) const { return schedule_->phase(clock); }
+  /// at(clock) over the sum of the rates of all steps of this phase; 0 if they are all 0. Adds them up once per phase.
+  double share(const Clock& clock);
   const Schedule& schedule() const { return *schedule_; }
 
  private:
   double base_;
   Warmup warmup_;
   std::shared_ptr<const Schedule> schedule_;
+  int64_t summed_from_ = -1, summed_to_ = -1;  ///< the steps that sum_ covers
+  double sum_ = 0;
 };
 
 }  // namespace nibble

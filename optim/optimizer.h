@@ -17,6 +17,7 @@ struct Param {
   Tensor tensor;
   bool decay = true;       ///< weight decay applies
   float lr_factor = 1.0f;  ///< multiplies the learning rate
+  Tensor mask{};           ///< u8, as many elements: those at 0 and their state stay; undefined means none
 };
 
 /// A linear rise of the learning rate at the start of training, given in epochs or in steps; both 0 means none.
@@ -47,6 +48,8 @@ class Optimizer {
   virtual void attach(std::vector<Param> params) = 0;
   /// One update from grad() of every parameter; those without a gradient stay. Allocates nothing.
   virtual void step(double lr) = 0;
+  /// Forgets what earlier steps left behind (momentum, moments), as if attached just now.
+  virtual void reset_state() = 0;
   /// State that resuming needs, by name ("conv1.weight.momentum").
   virtual void visit_state(const std::function<void(const std::string&, Tensor&)>& visit) = 0;
   virtual const std::vector<Param>& params() const = 0;

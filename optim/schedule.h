@@ -24,15 +24,24 @@ struct Clock {
   }
 };
 
+/// A part of the run.
+struct Phase {
+  int index = 0, count = 1;
+  int64_t begin = 0, end = 1;  ///< steps [begin, end)
+};
+
 /// Learning-rate schedule: a factor for the base learning rate, a pure function of the clock. Registered under the
-/// "type" of "optim"/"schedule": constant, step, multi_step, polynomial, exponential, cosine. Milestones "at epoch e"
-/// take effect when e epochs are finished.
+/// "type" of "optim"/"schedule": constant, step, multi_step, polynomial, exponential, cosine, phases. Milestones "at
+/// epoch e" take effect when e epochs are finished.
 class Schedule {
  public:
   virtual ~Schedule() = default;
   /// The registered name.
   virtual std::string_view type() const = 0;
   virtual double factor(const Clock& clock) const = 0;
+  /// The phase the next step lies in; schedules that do not restart have one. At the first step of a phase the trainer
+  /// clears the optimizer's state.
+  virtual Phase phase(const Clock& clock) const { return {0, 1, 0, clock.total_steps}; }
   /// The options that rebuild this, defaults included (without "type").
   virtual Json config() const = 0;
 };

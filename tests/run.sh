@@ -51,7 +51,7 @@ configure_and_build() {
 run_tests() {
   step "test $1"
   rm -f "build/$1.xml"
-  "${steady[@]}" ctest --preset "$1" --test-output-truncation tail --output-junit "$PWD/build/$1.xml"
+  "${steady[@]}" ctest --preset "$1" --test-output-truncation head --output-junit "$PWD/build/$1.xml"
   if [ -s "build/$1.xml" ]; then count_results "build/$1.xml"; else failed=$((failed + 1)); fi
 }
 

@@ -7,8 +7,8 @@ set -euo pipefail
 packages=(build-essential cmake ninja-build libopenblas-openmp-dev nlohmann-json3-dev libstb-dev)
 case "${1:-}" in
   build) ;;
-  test) packages+=(ca-certificates ccache clang-14 clang-format-14 doctest-dev git libclang-rt-14-dev libomp-14-dev
-                   llvm-14 xz-utils) ;;
+  test) packages+=(ca-certificates clang-14 clang-format-14 doctest-dev git libclang-rt-14-dev libomp-14-dev llvm-14
+                   xz-utils) ;;
   *) echo "usage: $0 build|test" >&2; exit 2 ;;
 esac
 

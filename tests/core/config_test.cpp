@@ -77,6 +77,17 @@ TEST_CASE("config: an unknown key names its pointer, the accepted keys and a lik
   CHECK_FALSE(contains(error_of(R"({"zzzzzzzz": 2})"), "did you mean"));
 }
 
+TEST_CASE("config: a missing key is pointed out, with the key that may be meant for it") {
+  struct Needs {
+    int width = 0;
+    void fields(Fields& f) { f.required()("width", width, "extent"); }
+  };
+  CHECK_THROWS_WITH_AS(read_options<Needs>(parse_config("{}", "c.json")), "c.json: at /: the key 'width' is missing",
+                       UsageError);
+  CHECK_THROWS_WITH_AS(read_options<Needs>(parse_config(R"({"widht": 3})", "c.json")),
+                       doctest::Contains("is 'widht' a misspelling of it?"), UsageError);
+}
+
 TEST_CASE("config: wrong types and values out of range are refused with what was expected and found") {
   CHECK(contains(error_of(R"({"bits": "4"})"), "at /bits: expected an integer, found the string \"4\""));
   CHECK(contains(error_of(R"({"bits": 4.5})"), "expected an integer"));

@@ -65,7 +65,7 @@ TEST_CASE("weight slot: its state is visited under the layer and its options are
   CHECK(copy.to_json() == graph.to_json());
 
   const auto plain = std::make_shared<Conv2d>(Conv2d::Options{.in = 3, .out = 4});
-  plain->weight_quantizer().set(make_layer({{"type", "test_step"}}));
+  plain->weight_slot()->set(make_layer({{"type", "test_step"}}));
   CHECK(plain->config()["weight_quant"]["type"] == "test_step");
 }
 
