@@ -87,8 +87,8 @@ Tensor mean(const Tensor& x);
 /// Mean over the batch of -sum_k t_k log softmax(logits)_k with t = (1 - smoothing) onehot + smoothing / classes.
 /// logits (N,K), labels (N) i32 in [0, K).
 Tensor softmax_cross_entropy(const Tensor& logits, const Tensor& labels, float smoothing = 0);
-/// Mean over the batch of -sum_k p_k log softmax(student / T)_k with p = softmax(teacher / T), T the temperature (Hinton
-/// et al. 2015, without the factor T^2). Both logits (N,K); the teacher gets no gradient.
+/// Mean over the batch of -sum_k p_k log softmax(student / T)_k with p = softmax(teacher / T), T the temperature
+/// (Hinton et al. 2015, without the factor T^2). Both logits (N,K); the teacher gets no gradient.
 Tensor distillation_loss(const Tensor& student, const Tensor& teacher, double temperature = 1);
 /// Row-wise, not recorded.
 Tensor softmax(const Tensor& logits);

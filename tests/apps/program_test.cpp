@@ -39,7 +39,7 @@ constexpr const char* kConfig = R"({
   "model": {"type": "small_resnet", "width": 2},
   "data": {"type": "embedded", "train": 256, "test": 40, "batch": 16},
   "optim": {"type": "sgd", "lr": 0.05, "momentum": 0.9},
-  "train": {"epochs": 3, "log_every": 1, "checkpoint_every_steps": 5}
+  "train": {"epochs": 8, "log_every": 1, "checkpoint_every_steps": 5}
 })";
 
 std::string write_config(const test::Scratch& folder, const std::string& text = kConfig) {
