@@ -8,6 +8,8 @@
 #include "optim/ema.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
+#include "quant/backward_rule.h"
+#include "quant/policy.h"
 
 namespace nibble {
 namespace {
@@ -67,6 +69,12 @@ std::string reference_page() {
   add_registry<DataSource>(page, "Data source", "The section `data`.");
   add_registry<Transform>(page, "Transform",
                           "An entry of `data.augment` or `data.transform`: an object, or the name alone.");
+  page +=
+      "## Quantization rule\n\nAn entry of the section `quant`; the first that matches a layer's name decides. "
+      "\"weight\" and \"act\" name one of the layers above that is a quantizer.\n\n";
+  add_table(page, quant_rule_fields());
+  add_registry<BackwardRule>(page, "Backward rule",
+                             "The option `backward` of a quantizer: an object, or the name alone.");
   add_registry<Optimizer>(page, "Optimizer", "The section `optim`.");
   add_registry<Schedule>(page, "Schedule", "The object `optim.schedule`.");
   while (page.size() > 1 && page[page.size() - 2] == '\n') page.pop_back();

@@ -28,6 +28,7 @@ void RunConfig::fields(Fields& f) {
   f("notes", notes, "free text for the reader");
   f.required().raw("model", model, "model", "the network");
   f.required().raw("data", data, "data source", "the images and how they are prepared");
+  f.raw("quant", quant, "list of rules or null", "which layers are quantized, and how");
   f.required().raw("optim", optim, "optimizer", "the update rule with its learning rate and schedule");
   f.nested("loss", loss, "softmax cross entropy");
   f.nested("train", train, "length of the run, evaluation and checkpoints");

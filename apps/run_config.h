@@ -31,7 +31,7 @@ struct RunConfig {
   std::string name;
   uint64_t seed = 1;
   std::string notes;
-  Config model{Json()}, data{Json()}, optim{Json()};
+  Config model{Json()}, data{Json()}, quant{Json()}, optim{Json()};
   LossOptions loss;
   TrainOptions train;
   void fields(Fields& f);

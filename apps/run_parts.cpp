@@ -6,6 +6,7 @@
 #include "core/registry.h"
 #include "core/tape.h"
 #include "layers/model.h"
+#include "quant/policy.h"
 
 namespace nibble {
 namespace {
@@ -75,6 +76,7 @@ RunParts build_parts(const RunConfig& config) {
   RunParts parts;
   parts.graph = build_model(config.model);
   parts.graph.initialize(config.seed);
+  if (!config.quant.json.is_null()) parts.graph = quantize(parts.graph, config.quant);
   parts.source = build_source(config.data);
   parts.optimizer = Registry<Optimizer>::get().make(config.optim);
   parts.rate = std::make_shared<LearningRate>(parts.optimizer->options());

@@ -28,17 +28,17 @@ TrainStep::TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, double l
       optimizer_(std::move(optimizer)),
       label_smoothing_(static_cast<float>(label_smoothing)) {}
 
-StepResult TrainStep::run(const Batch& batch, double lr, Rng& rng) {
+StepResult TrainStep::run(const Batch& batch, const TrainClock& clock, Rng& rng) {
   const Rng rng_before = rng;
   zero_grads(optimizer_->params());
   StepResult result;
   {
-    const Tensor logits = graph_.forward(batch.images, {Mode::train, &rng});
+    const Tensor logits = graph_.forward(batch.images, {Mode::train, &rng, clock.step, &clock});
     const Tensor loss = softmax_cross_entropy(logits, batch.labels, label_smoothing_);
     result.loss = static_cast<double>(loss.item());
     if (!std::isfinite(result.loss))
       throw NotFinite(concat_text("the loss is ", std::isnan(result.loss) ? "nan" : "inf", "; ",
-                                  first_bad_output(batch, rng_before)));
+                                  first_bad_output(batch, clock, rng_before)));
     EvalResult counted;
     count_correct(counted, logits, batch.labels);
     result.correct = counted.correct;
@@ -48,15 +48,16 @@ StepResult TrainStep::run(const Batch& batch, double lr, Rng& rng) {
   const auto& params = optimizer_->params();
   for (size_t i = params.size(); i-- > 0;)
     if (!all_finite(params[i].tensor.grad())) throw NotFinite("the gradient of '" + params[i].name + "' is not finite");
-  optimizer_->step(lr);
+  optimizer_->step(clock.lr);
+  for (const Node& node : graph_.nodes()) node.layer->after_update();
   return result;
 }
 
-std::string TrainStep::first_bad_output(const Batch& batch, Rng rng) const {
+std::string TrainStep::first_bad_output(const Batch& batch, const TrainClock& clock, Rng rng) const {
   if (!all_finite(batch.images)) return "the images of the batch are not finite";
   const NoRecord no_record;
   std::string found;
-  graph_.forward(batch.images, {Mode::train, &rng}, [&](const Node& node, const Tensor& y) {
+  graph_.forward(batch.images, {Mode::train, &rng, clock.step, &clock}, [&](const Node& node, const Tensor& y) {
     if (found.empty() && !all_finite(y))
       found = concat_text("the first output that is not finite is that of layer '", node.name, "' (",
                           node.layer->type(), ")");

@@ -28,10 +28,10 @@ class TrainStep {
   TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, double label_smoothing);
 
   /// Leaves the parameters as they were and throws NotFinite if the loss or a gradient is not finite.
-  StepResult run(const Batch& batch, double lr, Rng& rng);
+  StepResult run(const Batch& batch, const TrainClock& clock, Rng& rng);
 
  private:
-  std::string first_bad_output(const Batch& batch, Rng rng) const;
+  std::string first_bad_output(const Batch& batch, const TrainClock& clock, Rng rng) const;
 
   Graph graph_;
   std::shared_ptr<Optimizer> optimizer_;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <set>
 
 #include "apps/machine.h"
 #include "apps/trained_model.h"
@@ -9,6 +10,7 @@
 #include "core/parallel.h"
 #include "layers/checkpoint.h"
 #include "layers/describe.h"
+#include "layers/model.h"
 
 namespace nibble {
 namespace {
@@ -76,6 +78,13 @@ void Trainer::start_from(const std::string& checkpoint) {
   const TrainedModel model = load_trained(checkpoint);
   TensorFile file;
   for (const NamedTensor& named : state_of(model.graph)) file.tensors.emplace_back(named.name, named.tensor);
+  // A float checkpoint knows nothing of the quantizers, which then keep the state they were built with.
+  Graph real = build_model(request_.config.model);
+  std::set<std::string> needed;
+  for (const NamedTensor& named : state_of(real)) needed.insert(named.name);
+  for (const NamedTensor& named : state_of(parts_.graph))
+    if (!needed.contains(named.name) && file.find(named.name) == nullptr)
+      file.tensors.emplace_back(named.name, named.tensor);
   load_state(parts_.graph, file, checkpoint);
 }
 
@@ -159,6 +168,12 @@ TrainOutcome Trainer::run() {
   return {false, state_.step, json};
 }
 
+TrainClock Trainer::train_clock() const {
+  const Clock now = clock();
+  const Phase phase = parts_.rate->phase(now);
+  return {now.step, now.total_steps, phase.index, phase.count, parts_.rate->at(now), parts_.rate->share(now)};
+}
+
 bool Trainer::finish_epoch_steps() {
   const TrainOptions& options = request_.config.train;
   progress_.start(concat_text("epoch ", state_.epoch + 1, "/", options.epochs), steps_per_epoch_, state_.batch,
@@ -167,8 +182,10 @@ bool Trainer::finish_epoch_steps() {
   int64_t images = 0;
   train_->start(state_.epoch, state_.batch);
   for (Batch batch; state_.batch < steps_per_epoch_ && train_->next(batch);) {
-    const double lr = parts_.rate->at(clock());
-    const StepResult result = step_->run(batch, lr, state_.rng);
+    const TrainClock now = train_clock();
+    const double lr = now.lr;
+    if (now.phase > 0 && parts_.rate->phase(clock()).begin == now.step) parts_.optimizer->reset_state();
+    const StepResult result = step_->run(batch, now, state_.rng);
     if (ema_) ema_->update();
     ++state_.step;
     ++state_.batch;

@@ -63,6 +63,7 @@ class Trainer {
   Json results(const Evaluation& evaluation) const;
   bool stopped() const { return request_.stop && request_.stop(state_.step); }
   double total_seconds() const;
+  TrainClock train_clock() const;
   Clock clock() const { return {state_.step, steps_per_epoch_, steps_per_epoch_ * request_.config.train.epochs}; }
   [[noreturn]] void fail_not_finite(const std::string& what) const;
 

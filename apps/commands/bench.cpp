@@ -50,7 +50,10 @@ std::vector<double> time_steps(TrainStep& step, const std::vector<Batch>& batche
   progress.start("bench train", count + kWarmUpSteps);
   for (int64_t i = 0; i < count + kWarmUpSteps; ++i) {
     const auto begin = std::chrono::steady_clock::now();
-    step.run(batches[static_cast<size_t>(i) % batches.size()], lr, rng);
+    TrainClock clock;
+    clock.step = i;
+    clock.lr = lr;
+    step.run(batches[static_cast<size_t>(i) % batches.size()], clock, rng);
     const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (i >= kWarmUpSteps) seconds.push_back(taken);
     progress.update(i + 1, "");

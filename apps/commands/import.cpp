@@ -32,7 +32,7 @@ Json parse_triple(const std::string& text, const std::string& what) {
 /// CIFAR-10 normalised as the weights' file says, changed by --data.
 Config data_for(const TensorFile& weights, const std::string& path, const std::string& override_text,
                 Console& console) {
-  Json data = {{"type", "cifar10"}, {"root", "data-cache/cifar-10-batches-bin"}};
+  Json data = {{"type", "cifar10"}};
   const auto take = [&](const char* from, const char* to) {
     const auto found = weights.metadata.find(from);
     if (found == weights.metadata.end()) return false;

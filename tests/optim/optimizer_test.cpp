@@ -286,3 +286,25 @@ TEST_CASE("optimizers: the written config rebuilds the optimizer and names the s
   }
   CHECK(make(R"({"type":"sgd","lr":1})")->config()["schedule"] == Json{{"type", "constant"}});
 }
+
+TEST_CASE("optimizer: after reset_state the next step is that of a new optimizer") {
+  for (const char* config : {R"({"type":"sgd","lr":1,"momentum":0.9})", R"({"type":"adam","lr":1})",
+                             R"({"type":"rmsprop","lr":1})", R"({"type":"adagrad","lr":1,"initial_sum":0.5})"}) {
+    CAPTURE(config);
+    const auto used = make(config), fresh = make(config);
+    Tensor w = random({50}, 1);
+    used->attach({{"w", w}});
+    for (uint64_t step = 0; step < 3; ++step) {
+      w.set_grad(random({50}, 10 + step));
+      used->step(0.1);
+    }
+    Tensor v = w.clone();
+    fresh->attach({{"w", v}});
+    used->reset_state();
+    w.set_grad(random({50}, 20));
+    v.set_grad(random({50}, 20));
+    used->step(0.1);
+    fresh->step(0.1);
+    CHECK(values(w) == values(v));
+  }
+}

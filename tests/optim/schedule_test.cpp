@@ -128,3 +128,66 @@ TEST_CASE("schedule: every registered one writes what rebuilds it") {
     for (int64_t step = 0; step < 40; ++step) CHECK(again->factor({step, 4, 40}) == schedule->factor({step, 4, 40}));
   }
 }
+
+TEST_CASE("schedule: phases restart another schedule, each in its own clock") {
+  // 40 steps in 4 equal phases of 10.
+  const char* equal = R"({"type":"phases","count":4,"schedule":{"type":"polynomial"}})";
+  for (int64_t step = 0; step < 40; ++step)
+    CHECK(rate(equal, step) == doctest::Approx(1 - static_cast<double>(step % 10) / 10));
+  // 20 : 10 : 10, and drops after every finished epoch of 4 steps.
+  const char* shares = R"({"type":"phases","shares":[2,1,1],"schedule":{"type":"step","epochs":1,"gamma":0.5}})";
+  CHECK(rate(shares, 0) == 1);
+  CHECK(rate(shares, 19) == 0.0625);
+  CHECK(rate(shares, 20) == 1);
+  CHECK(rate(shares, 24) == 0.5);
+  CHECK(rate(shares, 30) == 1);
+  CHECK(rate(shares, 39) == 0.25);
+  CHECK(rate(R"({"type":"phases"})", 39) == 1);
+}
+
+TEST_CASE("schedule: the phase of a step, and its share of the phase's learning rate") {
+  OptimOptions options;
+  options.lr = 0.3;
+  options.schedule = parse_config(R"({"type":"phases","shares":[3,1],"schedule":{"type":"cosine"}})", "s.json");
+  LearningRate rate(options);
+  for (const int64_t begin : {int64_t{0}, int64_t{30}}) {
+    const int64_t end = begin == 0 ? 30 : 40;
+    double sum = 0;
+    for (int64_t step = begin; step < end; ++step) {
+      const Phase phase = rate.phase({step, 4, 40});
+      CHECK(phase.index == (begin == 0 ? 0 : 1));
+      CHECK(phase.count == 2);
+      CHECK(phase.begin == begin);
+      CHECK(phase.end == end);
+      const double share = rate.share({step, 4, 40});
+      CHECK(share / rate.share({begin, 4, 40}) == doctest::Approx(rate.at({step, 4, 40}) / rate.at({begin, 4, 40})));
+      sum += share;
+    }
+    CHECK(sum == doctest::Approx(1));
+  }
+  OptimOptions still;
+  still.lr = 0;
+  LearningRate none(still);
+  CHECK(none.share({3, 4, 40}) == 0);
+  CHECK(none.phase({3, 4, 40}).end == 40);
+}
+
+TEST_CASE("schedule: the last phase comes even in a run shorter than the phases") {
+  OptimOptions options;
+  options.schedule = parse_config(R"({"type":"phases","count":8})", "s.json");
+  const LearningRate rate(options);
+  for (int64_t total = 1; total < 30; ++total) {
+    CHECK(rate.phase({total - 1, 1, total}).index == 7);
+    int before = 0;
+    for (int64_t step = 0; step < total; ++step) {
+      const Phase phase = rate.phase({step, 1, total});
+      CHECK(phase.index >= before);
+      CHECK(phase.begin <= step);
+      CHECK(step < phase.end);
+      before = phase.index;
+    }
+  }
+  refused(R"({"type":"phases","count":0})", "count");
+  refused(R"({"type":"phases","shares":[1,0]})", "shares");
+  refused(R"({"type":"phases","schedule":{"type":"cosin"}})", "cosin");
+}

@@ -1,0 +1,222 @@
+#include "quant/affine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+
+#include "core/ops/map.h"
+
+namespace nibble {
+
+namespace {
+
+constexpr int64_t kBlock = 4096;    ///< elements that one call works on
+constexpr int64_t kStretch = 1024;  ///< elements whose quotients are kept on the stack
+constexpr int64_t kManyBatches = int64_t{1} << 40;
+constexpr float kInitialBound = 6;
+
+/// Half to even for |v| <= 2^22, as snap rounds.
+float round_half_even(float v) {
+  constexpr float kShift = 0x1.8p23f;
+  return (v + kShift) - kShift;
+}
+
+/// body(part, begin, count) for blocks of elements of one part that together cover all, from several threads.
+template <class Body>
+void each_block(int64_t elements, int64_t parts, const Body& body) {
+  const int64_t width = elements / parts, blocks = (width + kBlock - 1) / kBlock;
+  parallel_for(0, parts * blocks, 4, [&](int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b) {
+      const int64_t part = b / blocks, begin = part * width + b % blocks * kBlock;
+      body(static_cast<size_t>(part), begin, std::min(kBlock, (part + 1) * width - begin));
+    }
+  });
+}
+
+/// y = S clamp(floor(x / S + 0.5), lo, hi), or half to even; false if a value is not finite.
+template <bool kUp>
+bool quantize_block(const float* x, float* y, int64_t n, const AffineRange& range) {
+  const float scale = range.scale;
+  const auto lo = static_cast<float>(range.lo), hi = static_cast<float>(range.hi);
+  constexpr int kLanes = 8;
+  float poison[kLanes] = {};
+  const auto one = [=](float v) {
+    const float u = v / scale, above = u > lo ? u : lo, inside = above < hi ? above : hi;
+    float code = round_half_even(inside);
+    if constexpr (kUp) code += inside - code >= 0.5f ? 1.0f : 0.0f;  // the difference is exact
+    return scale * code;
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int k = 0; k < kLanes; ++k) {
+      poison[k] += x[i + k] * 0.0f;
+      y[i + k] = one(x[i + k]);
+    }
+  }
+  for (; i < n; ++i) {
+    poison[0] += x[i] * 0.0f;
+    y[i] = one(x[i]);
+  }
+  return std::ranges::all_of(poison, [](float v) { return v == 0; });
+}
+
+Tensor quantized(const Tensor& x, const std::vector<AffineRange>& ranges, bool up) {
+  Tensor y = Tensor::empty_like(x);
+  const float* from = x.data<float>().data();
+  float* to = y.mutable_data<float>().data();
+  std::atomic<bool> finite{true};
+  each_block(x.numel(), static_cast<int64_t>(ranges.size()), [&](size_t part, int64_t begin, int64_t count) {
+    const AffineRange& range = ranges[part];
+    const bool fine = up ? quantize_block<true>(from + begin, to + begin, count, range)
+                         : quantize_block<false>(from + begin, to + begin, count, range);
+    if (!fine) finite = false;
+  });
+  if (!finite) {
+    const auto bad = std::find_if(from, from + x.numel(), [](float v) { return !std::isfinite(v); });
+    NIBBLE_CHECK(false, "affine: element ", bad - from, " of a tensor of shape ", x.shape(), " is ", *bad);
+  }
+  return y;
+}
+
+/// The rule sees x / S, moved to the side of lo and hi on which x lies of the nudged range: the quotient of a value on
+/// the very end may come out beyond.
+void gradient_block(const float* x, const float* dy, float* dx, int64_t n, const AffineRange& range,
+                    const BackwardRule& rule) {
+  constexpr float kBeyond = 0x1p-10f, kInfinity = std::numeric_limits<float>::infinity();
+  const float scale = range.scale, lowest = range.lowest, highest = range.highest;
+  const auto lo = static_cast<float>(range.lo), hi = static_cast<float>(range.hi);
+  float u[kStretch];
+  for (int64_t first = 0; first < n; first += kStretch) {
+    const int64_t count = std::min(kStretch, n - first);
+    for (int64_t i = 0; i < count; ++i) {
+      const float v = x[first + i], quotient = v / scale;
+      const float least = v < lowest ? -kInfinity : (v > highest ? hi + kBeyond : lo);
+      const float most = v > highest ? kInfinity : (v < lowest ? lo - kBeyond : hi);
+      const float raised = quotient > least ? quotient : least;
+      u[i] = raised < most ? raised : most;
+    }
+    const auto length = static_cast<size_t>(count);
+    rule.input({u, length}, {dy + first, length}, lo, hi, {dx + first, length});
+  }
+}
+
+Tensor input_gradient(const Tensor& x, const Tensor& dy, const std::vector<AffineRange>& ranges,
+                      const BackwardRule& rule) {
+  Tensor dx = reuse(dy);
+  const float *values = x.data<float>().data(), *gradient = dy.data<float>().data();
+  float* to = dx.mutable_data<float>().data();
+  each_block(x.numel(), static_cast<int64_t>(ranges.size()), [&](size_t part, int64_t begin, int64_t count) {
+    gradient_block(values + begin, gradient + begin, to + begin, count, ranges[part], rule);
+  });
+  return dx;
+}
+
+}  // namespace
+
+void Affine::Options::fields(Fields& f) {
+  f("bits", bits, "width of the codes", {4, 8});
+  f.choice("role", role, {"act", "weight"}, "what is quantized; a rule fills it in");
+  f("per_channel", per_channel, "one range per output channel instead of one per tensor (weights only)");
+  f("channels", channels, "number of output channels; a rule fills it in", {1, 1 << 20});
+  f("symmetric", symmetric, "the range is [-m, m], so that the zero point lies in the middle");
+  f("decay", decay, "weight of the old value in the running range of activations, below 1", kFraction);
+  f("delay", delay, "training passes in which values go through while ranges are collected",
+    {0, static_cast<double>(int64_t{1} << 50)});
+  f.choice("ties", ties, {"up", "even"}, "how halves are rounded: floor(x + 0.5) as in the paper, or half to even");
+  f.raw("backward", backward, "a backward rule", "gradient of the input; by default \"clipped_ste\", the paper's");
+}
+
+Affine::Affine(const Options& options)
+    : options_(options),
+      rule_(make_backward_rule(options.backward, "clipped_ste")),
+      state_(Tensor::zeros({3}, DType::i64)) {
+  NIBBLE_CHECK(options.decay < 1, "affine: decay must be below 1, got ", options.decay);
+  NIBBLE_CHECK(!options.per_channel || options.role == "weight", "affine: per_channel is for weights only");
+  range_ = Tensor::empty({parts(), 2});
+  for (size_t i = 0; i < range_.data<float>().size(); ++i)
+    range_.mutable_data<float>()[i] = i % 2 == 0 ? -kInitialBound : kInitialBound;
+}
+
+std::vector<Extremes> Affine::stored_ranges() const {
+  std::vector<Extremes> ranges;
+  const auto bounds = range_.data<float>();
+  for (size_t i = 0; i + 1 < bounds.size(); i += 2) ranges.push_back({bounds[i], bounds[i + 1]});
+  return ranges;
+}
+
+std::vector<AffineRange> Affine::ranges_for(std::span<const Extremes> found) const {
+  std::vector<AffineRange> ranges;
+  ranges.reserve(found.size());
+  for (Extremes e : found) {
+    if (options_.symmetric) {
+      e.highest = std::max(-e.lowest, e.highest);
+      e.lowest = -e.highest;
+    }
+    const AffineRange range = nudge(e.lowest, e.highest, qmin(), qmax());
+    ranges.push_back(options_.per_channel && !options_.symmetric ? with_short_scale(range) : range);
+  }
+  return ranges;
+}
+
+void Affine::average(const Extremes& batch) {
+  // sum over i of (1 - d) d^(t - i) v_i / (1 - d^t), written as a step from the old average.
+  const double t = static_cast<double>(++counter(kAveraged)), decay = options_.decay;
+  const double weight = (1 - decay) / (1 - std::pow(decay, t));
+  const auto move = [weight](float& old, double value) {
+    old = static_cast<float>(old + weight * (value - static_cast<double>(old)));
+  };
+  move(range_.mutable_data<float>()[0], batch.lowest);
+  move(range_.mutable_data<float>()[1], batch.highest);
+}
+
+void Affine::set_ranges(std::span<const Extremes> ranges) {
+  NIBBLE_CHECK(static_cast<int64_t>(ranges.size()) == parts(), "affine: expected ", parts(), " ranges, got ",
+               ranges.size());
+  for (const Extremes& r : ranges)
+    NIBBLE_CHECK(std::isfinite(r.lowest) && std::isfinite(r.highest), "affine: a range must be finite, got [", r.lowest,
+                 ", ", r.highest, "]");
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    range_.mutable_data<float>()[2 * i] = std::min(ranges[i].lowest, 0.0f);
+    range_.mutable_data<float>()[2 * i + 1] = std::max(ranges[i].highest, 0.0f);
+  }
+  counter(kAveraged) = kManyBatches;
+  if (is_weight()) counter(kFixed) = 1;
+}
+
+Grid Affine::grid(const Tensor& x) const {
+  if (!is_weight() || counter(kFixed) != 0) return grid_of(ranges_for(stored_ranges()));
+  if (!x.defined()) return Real{};
+  return grid_of(ranges_for(finite_extremes("affine", x, parts())));
+}
+
+Tensor Affine::forward(Inputs in, const Pass& pass) {
+  check_inputs(*this, in, 1);
+  const Tensor& x = in[0];
+  check_f32("affine", x);
+  NIBBLE_CHECK(x.numel() % parts() == 0 && (parts() == 1 || (x.rank() > 0 && x.dim(0) == parts())), "affine: expected ",
+               parts(), " channels along axis 0, got ", x.shape());
+  if (watch_) watch_(x);
+  const bool train = pass.mode == Mode::train, fixed = counter(kFixed) != 0;
+  std::vector<Extremes> found;
+  if (is_weight() ? !fixed : train) found = finite_extremes("affine", x, parts());
+  if (train) {
+    if (!is_weight() && x.numel() > 0) average(found[0]);
+    if (++counter(kPasses) <= options_.delay) return x;
+  }
+  const auto ranges = ranges_for(is_weight() && !fixed ? std::span<const Extremes>(found) : stored_ranges());
+  const Tensor y = quantized(x, ranges, options_.ties == "up");
+  return record("affine", y, {x}, [x, ranges, rule = rule_](const Tensor& dy) -> Grads {
+    return {input_gradient(x, dy, ranges, *rule)};
+  });
+}
+
+void Affine::visit(StateVisitor& visitor) {
+  visitor.buffer("range", range_);
+  visitor.buffer("state", state_);
+}
+
+NIBBLE_REGISTER_LAYER(Affine, "affine",
+                      "Affine quantization with a nudged zero point: weights or activations, 4 to 8 bits.");
+
+}  // namespace nibble

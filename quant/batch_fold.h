@@ -1,0 +1,53 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "layers/layer.h"
+#include "layers/weight_slot.h"
+
+namespace nibble {
+
+/// A batch norm whose scale is multiplied into the weight of the layer before it, in the training graph (Jacob et al.,
+/// CVPR 2018, sec. 3.2, eq. 14; "corrected" after Krishnamoorthi, arXiv:1806.08342). With the running statistics mu and
+/// sigma = sqrt(running_var + epsilon) as they stood before the batch, those of the batch mu_B and sigma_B, z = W x and
+/// u = quantizer(weight / sigma * W) x:
+///   "corrected", before `freeze`   y = (sigma / sigma_B) u + bias - weight mu_B / sigma_B
+///   "corrected", from `freeze` on  y = u + bias - weight mu / sigma, running statistics kept
+///   "plain"                        y = u + bias - weight mu / sigma, running statistics followed until `freeze`
+///   evaluation                     y = u + bias - weight mu / sigma
+/// The gradients take mu_B and sigma_B for functions of z, mu and sigma for constants. Named as in batch_norm,
+/// under "bn.": parameters "weight" (scale) and "bias" (offset), buffers "running_mean", "running_var" and "passes",
+/// the number of training passes.
+class BatchFold {
+ public:
+  struct Options {
+    float momentum = 0.9f, epsilon = 1e-5f;
+    bool scale = true, offset = true;
+    std::string mode = "corrected";
+    int64_t freeze = -1;  ///< training passes after which the statistics stand still; -1: never
+    void fields(Fields& f);
+  };
+  /// The layer's product of its input with a weight, plus a bias that may be undefined; records.
+  using Product = std::function<Tensor(const Tensor& weight, const Tensor& bias)>;
+
+  BatchFold(const Options& options, int64_t channels);
+
+  Tensor forward(const Tensor& weight, const WeightSlot& slot, const Product& product, const Pass& pass);
+  void visit(StateVisitor& visitor);
+  void initialize();
+  /// scale / sigma * weight (eq. 14); records.
+  Tensor folded(const Tensor& weight) const;
+  /// bias - scale * running_mean / sigma.
+  Tensor folded_bias() const;
+
+ private:
+  bool frozen() const;
+  std::vector<double> running_deviation() const;
+
+  Options options_;
+  Tensor scale_, offset_, mean_, variance_;
+  Tensor passes_;  ///< i64
+};
+
+}  // namespace nibble

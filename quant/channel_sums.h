@@ -1,0 +1,26 @@
+#pragma once
+
+#include <vector>
+
+#include "core/tensor.h"
+
+/// Sums along the last axis in double: fixed blocks of rows added in order, so that they do not depend on the number of
+/// threads.
+namespace nibble {
+
+/// Mean and sum of squared deviations from it, one of each per channel.
+struct ChannelMoments {
+  std::vector<double> mean, squares;
+};
+ChannelMoments channel_moments(const Tensor& x);
+
+/// Sums of g and of g * (x - center[c]), one of each per channel.
+struct ChannelProducts {
+  std::vector<double> total, product;
+};
+ChannelProducts channel_products(const Tensor& x, const Tensor& g, const std::vector<float>& center);
+
+/// y = a[c] * x + b[c] into y's storage, which may be x's.
+void channel_affine(const Tensor& x, const std::vector<float>& a, const std::vector<float>& b, const Tensor& y);
+
+}  // namespace nibble

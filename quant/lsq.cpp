@@ -1,0 +1,104 @@
+#include "quant/lsq.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "quant/finite.h"
+#include "quant/statistics.h"
+#include "quant/step_gradient.h"
+
+namespace nibble {
+
+namespace {
+
+constexpr float kSmallestStep = 1e-8f, kSmallestInitialStep = 1e-6f;
+constexpr float kLargestStep = 1e36f;  ///< 255 of them are still finite
+
+}  // namespace
+
+void Lsq::Options::fields(Fields& f) {
+  f("bits", bits, "width of the codes", {2, 8});
+  f.choice("role", role, {"act", "weight"}, "what is quantized; a rule fills it in");
+  f("signed", is_signed, "codes from -2^(bits-1) to 2^(bits-1)-1 instead of 0 to 2^bits-1; a rule sets it for weights");
+  f("per_channel", per_channel, "one step per output channel instead of one per tensor (weights only)");
+  f("channels", channels, "number of output channels; a rule fills it in", {1, 1 << 20});
+  f.choice("features", features, {"sample", "numel", "channels"},
+           "what N counts for activations: the features of one sample, all elements of the batch, or the channels");
+  f.choice("scale", scale, {"n_qp", "n", "none"},
+           "gradient scale of the step: 1/sqrt(N Q_P), 1/sqrt(N) or 1 (the paper's table 3)");
+  f("scale_factor", scale_factor, "multiplies the gradient scale (10 and 0.1 in table 3)", kPositive);
+  f("step", step, "initial step; 0 takes 2 mean|x| / sqrt(Q_P) of the first training tensor", kNonNegative);
+  f.raw("backward", backward, "a backward rule", "gradient of the input; by default \"lsq\", the paper's eq. 5");
+}
+
+Lsq::Lsq(const Options& options)
+    : options_(options),
+      lo_(options.is_signed ? -(1 << (options.bits - 1)) : 0),
+      hi_(options.is_signed ? (1 << (options.bits - 1)) - 1 : (1 << options.bits) - 1),
+      rule_(make_backward_rule(options.backward, "lsq")) {
+  const int64_t steps = options_.per_channel ? options_.channels : 1;
+  step_ = Tensor::full({steps}, options_.step > 0 ? static_cast<float>(options_.step) : 1.0f).set_requires_grad();
+  const int64_t state[] = {options_.step > 0, 0};
+  state_ = Tensor::from<int64_t>({2}, state);
+}
+
+Grid Lsq::grid(const Tensor&) const {
+  const auto steps = step_.data<float>();
+  return Uniform{{steps.begin(), steps.end()}, {0}, lo_, hi_};
+}
+
+void Lsq::initialize_step(const Tensor& x) {
+  const std::vector<double> means = mean_absolute(x, step_.numel());
+  for (size_t c = 0; c < means.size(); ++c) {
+    const double step = std::min<double>(2 * means[c] / std::sqrt(hi_), kLargestStep);
+    step_.mutable_data<float>()[c] = std::max(static_cast<float>(step), kSmallestInitialStep);
+  }
+  state_.mutable_data<int64_t>()[0] = 1;
+}
+
+double Lsq::gradient_scale(const Tensor& x) const {
+  auto n = static_cast<double>(x.numel());
+  if (options_.role == "weight") {
+    n /= static_cast<double>(step_.numel());
+  } else if (options_.features == "sample") {
+    n /= static_cast<double>(x.dim(0));
+  } else if (options_.features == "channels") {
+    n = static_cast<double>(x.dim(-1));
+  }
+  if (options_.scale == "none") return options_.scale_factor;
+  return options_.scale_factor / std::sqrt(options_.scale == "n_qp" ? n * hi_ : n);
+}
+
+Tensor Lsq::forward(Inputs in, const Pass& pass) {
+  check_inputs(*this, in, 1);
+  const Tensor& x = in[0];
+  check_finite("lsq", x);
+  if (pass.mode == Mode::train && !initialized()) initialize_step(x);
+  const Tensor y = snap(x, grid());
+  return record("lsq", y, {x, step_},
+                [x, step = step_, used = step_.clone(), lo = lo_, hi = hi_, rule = rule_,
+                 scale = gradient_scale(x)](const Tensor& dy) -> Grads {
+                  const StepGradients g = step_gradients(x, dy, used, lo, hi, *rule);
+                  Tensor dstep = Tensor::empty_like(step);
+                  for (size_t c = 0; c < g.dstep.size(); ++c)
+                    dstep.mutable_data<float>()[c] = static_cast<float>(g.dstep[c] * scale);
+                  return {g.dx, dstep};
+                });
+}
+
+void Lsq::visit(StateVisitor& visitor) {
+  visitor.param("step", step_, {.decay = false});
+  visitor.buffer("state", state_);
+}
+
+void Lsq::after_update() {
+  for (float& step : step_.mutable_data<float>()) {
+    if (step >= kSmallestStep && step <= kLargestStep) continue;
+    step = step > kLargestStep ? kLargestStep : kSmallestStep;  // NaN becomes the smallest
+    ++state_.mutable_data<int64_t>()[1];
+  }
+}
+
+NIBBLE_REGISTER_LAYER(Lsq, "lsq", "Learned step size quantization (LSQ): weights or activations, 2 to 8 bits.");
+
+}  // namespace nibble

@@ -1,0 +1,18 @@
+#include "quant/slope_rule.h"
+
+namespace nibble {
+
+namespace {
+
+/// Zhang et al., activations: clipped at the top level only.
+struct Below {
+  static constexpr std::string_view kName = "below";
+  static float slope(float u, float, float hi) { return u <= hi ? 1.0f : 0.0f; }
+};
+
+}  // namespace
+
+NIBBLE_REGISTER_BACKWARD_RULE(SlopeRule<Below>, "below",
+                              "Passes where x <= hi (LQ-Nets activations; the ReLU in front masks the lower side).");
+
+}  // namespace nibble

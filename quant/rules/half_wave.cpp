@@ -1,0 +1,18 @@
+#include "quant/slope_rule.h"
+
+namespace nibble {
+
+namespace {
+
+/// Cai et al., the clipped backward approximation.
+struct HalfWave {
+  static constexpr std::string_view kName = "half_wave";
+  static float slope(float u, float lo, float hi) { return u > lo && u <= hi ? 1.0f : 0.0f; }
+};
+
+}  // namespace
+
+NIBBLE_REGISTER_BACKWARD_RULE(SlopeRule<HalfWave>, "half_wave",
+                              "Passes where lo < x <= hi (HWGQ's clipped rule; lo is 0).");
+
+}  // namespace nibble

@@ -1,0 +1,17 @@
+#include "quant/slope_rule.h"
+
+namespace nibble {
+
+namespace {
+
+/// Esser et al., eq. 5, with the step gradient of eq. 3.
+struct LsqRule {
+  static constexpr std::string_view kName = "lsq";
+  static float slope(float u, float lo, float hi) { return u > lo && u < hi ? 1.0f : 0.0f; }
+};
+
+}  // namespace
+
+NIBBLE_REGISTER_BACKWARD_RULE(SlopeRule<LsqRule>, "lsq", "Passes where lo < x < hi, the ends excluded (LSQ, eq. 5).");
+
+}  // namespace nibble

@@ -1,0 +1,18 @@
+#include "quant/slope_rule.h"
+
+namespace nibble {
+
+namespace {
+
+/// Cai et al., the vanilla backward approximation.
+struct Vanilla {
+  static constexpr std::string_view kName = "vanilla";
+  static float slope(float u, float lo, float) { return u > lo ? 1.0f : 0.0f; }
+};
+
+}  // namespace
+
+NIBBLE_REGISTER_BACKWARD_RULE(SlopeRule<Vanilla>, "vanilla",
+                              "Passes where x > lo (HWGQ's vanilla rule: the derivative of ReLU).");
+
+}  // namespace nibble

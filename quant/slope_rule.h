@@ -1,0 +1,33 @@
+#pragma once
+
+#include <algorithm>
+
+#include "quant/backward_rule.h"
+
+namespace nibble {
+
+/// A backward rule without options that is one formula: Formula has kName and slope(u, lo, hi).
+template <class Formula>
+class SlopeRule final : public BackwardRule {
+ public:
+  struct Options {
+    void fields(Fields&) {}
+  };
+  explicit SlopeRule(const Options&) {}
+  std::string_view type() const override { return Formula::kName; }
+  void input(View u, View dy, float lo, float hi, std::span<float> dx) const override {
+    // By way of the stack: neither dx in dy's storage nor a slope of 0 or 1, which compilers turn into a branch, then
+    // keeps the loops from being vectorised.
+    constexpr size_t kStretch = 512;
+    float result[kStretch];
+    for (size_t first = 0; first < u.size(); first += kStretch) {
+      const size_t n = std::min(kStretch, u.size() - first);
+      const float *at = u.data() + first, *gradient = dy.data() + first;
+      for (size_t i = 0; i < n; ++i) result[i] = Formula::slope(at[i], lo, hi);
+      for (size_t i = 0; i < n; ++i) result[i] *= gradient[i];
+      std::copy_n(result, n, dx.data() + first);
+    }
+  }
+};
+
+}  // namespace nibble

@@ -1,0 +1,60 @@
+#include "quant/step_gradient.h"
+
+#include <algorithm>
+
+#include "core/parallel.h"
+
+namespace nibble {
+
+namespace {
+
+constexpr int64_t kBlock = 4096;    ///< elements whose sum is formed at once
+constexpr int64_t kStretch = 1024;  ///< elements whose codes are kept on the stack
+
+/// Half to even for |v| <= 2^22, as encode rounds.
+float round_half_even(float v) {
+  constexpr float kShift = 0x1.8p23f;
+  return (v + kShift) - kShift;
+}
+
+double block_gradient(const float* x, const float* dy, float* dx, int64_t n, float step, float lo, float hi,
+                      const BackwardRule& rule) {
+  float u[kStretch], code[kStretch];
+  double sum = 0;
+  for (int64_t first = 0; first < n; first += kStretch) {
+    const int64_t count = std::min(kStretch, n - first);
+    for (int64_t i = 0; i < count; ++i) {
+      u[i] = x[first + i] / step;
+      code[i] = round_half_even(std::min(std::max(u[i], lo), hi));
+    }
+    const auto length = static_cast<size_t>(count);
+    const BackwardRule::View gradient(dy + first, length);
+    sum += rule.step({u, length}, {code, length}, gradient, lo, hi);
+    rule.input({u, length}, gradient, lo, hi, {dx + first, length});
+  }
+  return sum;
+}
+
+}  // namespace
+
+StepGradients step_gradients(const Tensor& x, const Tensor& dy, const Tensor& step, int lo, int hi,
+                             const BackwardRule& rule) {
+  const int64_t channels = step.numel(), width = x.numel() / channels, blocks = (width + kBlock - 1) / kBlock;
+  StepGradients result{Tensor::empty_like(x), std::vector<double>(static_cast<size_t>(channels), 0.0)};
+  std::vector<double> partial(static_cast<size_t>(channels * blocks));
+  const float *px = x.data<float>().data(), *pdy = dy.data<float>().data(), *steps = step.data<float>().data();
+  float* pdx = result.dx.mutable_data<float>().data();
+  parallel_for(0, channels * blocks, 4, [&](int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b) {
+      const int64_t channel = b / blocks, begin = channel * width + b % blocks * kBlock;
+      const int64_t count = std::min(kBlock, (channel + 1) * width - begin);
+      partial[static_cast<size_t>(b)] = block_gradient(px + begin, pdy + begin, pdx + begin, count, steps[channel],
+                                                       static_cast<float>(lo), static_cast<float>(hi), rule);
+    }
+  });
+  for (int64_t b = 0; b < channels * blocks; ++b)
+    result.dstep[static_cast<size_t>(b / blocks)] += partial[static_cast<size_t>(b)];
+  return result;
+}
+
+}  // namespace nibble
