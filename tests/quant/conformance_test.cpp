@@ -59,7 +59,8 @@ struct Named {
 /// Every registered quantizer in every place that takes it. Types called "test_..." belong to other tests.
 std::vector<Named> registered() {
   std::vector<Named> found;
-  for (const auto& [type, entry] : Registry<Layer>::get().entries()) {
+  for (const auto& [name, entry] : Registry<Layer>::get().entries()) {
+    const std::string& type = name;
     if (type.starts_with("test_")) continue;
     size_t places = 0;
     for (const bool weight : {true, false}) {
@@ -77,7 +78,10 @@ std::vector<Named> registered() {
         found.push_back({concat_text(type, weight ? " weight " : " act ", options.dump()), subject});
       }
     }
-    if (has_option(entry, "role")) CHECK_MESSAGE(places > 0, type, ": fits nowhere");
+    if (has_option(entry, "role")) {
+      CAPTURE(type);
+      CHECK(places > 0);
+    }
   }
   return found;
 }
@@ -130,7 +134,7 @@ class Sample final : public Quantizer {
   Tensor forward(Inputs in, const Pass& pass) override {
     const Tensor& x = in[0];
     check_values(x);
-    if ((pass.mode == Mode::train || is(Fault::learns_in_eval)) && seen_.data<int64_t>()[0] == 0) initialize(x);
+    if ((pass.mode == Mode::train || is(Fault::learns_in_eval)) && seen_.data<int64_t>()[0] == 0) learn(x);
     const Tensor y = snap(is(Fault::takes_nan) ? without_nan(x) : x, grid());
     spoil(x, y);
     return record(type(), y, {x, step_}, [this, x](const Tensor& dy) -> Grads {
@@ -172,7 +176,7 @@ class Sample final : public Quantizer {
     for (float& value : copy.mutable_data<float>()) value = std::isnan(value) ? 0 : value;
     return copy;
   }
-  void initialize(const Tensor& x) {
+  void learn(const Tensor& x) {
     float most = 0;
     for (const float value : x.data<float>()) most = std::max(most, std::abs(value));
     const float step = most / (is(Fault::overflows) && most > 1e30f ? 1e-30f : 4);
@@ -243,10 +247,12 @@ TEST_CASE("conformance: a right quantizer passes, and each fault is found by the
                                                   {Fault::takes_nan, "refuses"},
                                                   {Fault::takes_infinity, "refuses"},
                                                   {Fault::unguarded, "guarded"}};
-  for (const auto& [fault, name] : faults) {
-    CAPTURE(std::string(name));
+  for (const auto& pair : faults) {
+    const Fault fault = pair.first;
+    const std::string name = pair.second;
+    CAPTURE(name);
     CAPTURE(static_cast<int>(fault));
-    const Check* check = std::ranges::find_if(kChecks, [&](const Check& c) { return std::string(c.name) == name; });
+    const Check* check = std::ranges::find_if(kChecks, [&](const Check& c) { return c.name == name; });
     CHECK(verdict(*check, sample(fault)) != "");
   }
 }
