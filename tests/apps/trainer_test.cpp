@@ -177,8 +177,8 @@ TEST_CASE("trainer: a rate that blows up is caught before a checkpoint is spoilt
   CHECK_THROWS_AS(session.train(tiny({"/optim/lr=1e38", "/train/checkpoint_every_steps=1"}), folder / "run"),
                   NotFinite);
   if (std::filesystem::exists(folder / "run/last.safetensors"))
-    for (const auto& [name, tensor] : read_safetensors(folder / "run/last.safetensors").tensors)
-      CHECK_MESSAGE(all_finite(tensor), name);
+    for (const auto& entry : read_safetensors(folder / "run/last.safetensors").tensors)
+      CHECK_MESSAGE(all_finite(entry.second), entry.first);
 }
 
 TEST_CASE("trainer: a checkpoint that lacks what resuming needs is refused by name") {

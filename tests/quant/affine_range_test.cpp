@@ -79,7 +79,8 @@ TEST_CASE("affine range: empty, tiny and huge ranges give valid grids, others ar
   constexpr float kMost = std::numeric_limits<float>::max(), kTiny = std::numeric_limits<float>::denorm_min();
   const std::pair<float, float> ranges[] = {{0, kTiny},       {-kTiny, kTiny}, {-kMost, kMost}, {0, kMost}, {-kMost, 0},
                                             {-1e-30f, kMost}, {-kMost, 1e38f}, {5, 5},          {-7, -3}};
-  for (const auto& [min, max] : ranges) {
+  for (const auto& ends : ranges) {
+    const float min = ends.first, max = ends.second;
     CAPTURE(min);
     CAPTURE(max);
     for (const int qmin : {0, 1}) {
