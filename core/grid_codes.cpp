@@ -5,17 +5,12 @@
 
 #include "core/grid.h"
 #include "core/parallel.h"
+#include "core/rounding.h"
 
 namespace nibble {
 namespace {
 
 constexpr int64_t kGrain = 1 << 14, kRun = 1 << 12;
-
-/// Half to even, for |v| <= 2^22: the sum has no room for a fraction.
-float round_half_even(float v) {
-  constexpr float kShift = 0x1.8p23f;
-  return (v + kShift) - kShift;
-}
 
 /// One channel of a Uniform grid.
 struct UniformCoder {

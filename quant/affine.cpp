@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "core/ops/map.h"
+#include "core/rounding.h"
 
 namespace nibble {
 
@@ -15,12 +16,6 @@ constexpr int64_t kBlock = 4096;    ///< elements that one call works on
 constexpr int64_t kStretch = 1024;  ///< elements whose quotients are kept on the stack
 constexpr int64_t kManyBatches = int64_t{1} << 40;
 constexpr float kInitialBound = 6;
-
-/// Half to even for |v| <= 2^22, as snap rounds.
-float round_half_even(float v) {
-  constexpr float kShift = 0x1.8p23f;
-  return (v + kShift) - kShift;
-}
 
 /// body(part, begin, count) for blocks of elements of one part that together cover all, from several threads.
 template <class Body>

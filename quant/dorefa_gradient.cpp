@@ -1,5 +1,6 @@
 #include "quant/dorefa_gradient.h"
 
+#include "core/rounding.h"
 #include "quant/blocks.h"
 #include "quant/finite.h"
 #include "quant/statistics.h"
@@ -7,11 +8,6 @@
 namespace nibble {
 
 namespace {
-
-float round_half_even(float v) {
-  constexpr float kShift = 0x1.8p23f;
-  return (v + kShift) - kShift;
-}
 
 Tensor quantized(const Tensor& d, int bits, const Rng& rng, uint64_t first) {
   check_finite("dorefa_gradient: the gradient", d);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "core/rounding.h"
 
 namespace nibble {
 
@@ -10,12 +11,6 @@ namespace {
 
 constexpr int64_t kBlock = 4096;    ///< elements whose sum is formed at once
 constexpr int64_t kStretch = 1024;  ///< elements whose codes are kept on the stack
-
-/// Half to even for |v| <= 2^22, as encode rounds.
-float round_half_even(float v) {
-  constexpr float kShift = 0x1.8p23f;
-  return (v + kShift) - kShift;
-}
 
 double block_gradient(const float* x, const float* dy, float* dx, int64_t n, float step, float lo, float hi,
                       const BackwardRule& rule) {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/rounding.h"
 #include "quant/blocks.h"
 
 namespace nibble {
@@ -9,12 +10,6 @@ namespace nibble {
 namespace {
 
 constexpr int64_t kStretch = 1024;  ///< elements whose codes are kept on the stack
-
-/// Half to even for |v| <= 2^22, as encode rounds.
-float round_half_even(float v) {
-  constexpr float kShift = 0x1.8p23f;
-  return (v + kShift) - kShift;
-}
 
 double block_gradient(const float* x, const float* dy, float* dx, int64_t n, float range, float top,
                       const BackwardRule& rule) {
