@@ -1,8 +1,11 @@
 #include "apps/program.h"
 
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <iostream>
 #include <new>
-#include <ostream>
 
 #include "apps/commands/commands.h"
 #include "core/config.h"
@@ -70,9 +73,10 @@ int dispatch(const std::vector<std::string>& args, Console& console) {
 }  // namespace
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> table = {train_command(), eval_command(),     inspect_command(),
-                                             check_command(), predict_command(),  import_command(),
-                                             bench_command(), reference_command()};
+  static const std::vector<Command> table = {train_command(),    eval_command(),    inspect_command(),  check_command(),
+                                             quantize_command(), audit_command(),   pack_command(),     lower_command(),
+                                             verify_command(),   predict_command(), import_command(),   bench_command(),
+                                             evidence_command(), results_command(), reference_command()};
   return table;
 }
 
@@ -93,6 +97,12 @@ int run_program(const std::vector<std::string>& args, Console& console) {
   } catch (const std::exception& error) {
     return failed(kRuntimeFailure, error.what());
   }
+}
+
+int run_program(int argc, char** argv) {
+  signal(SIGXFSZ, SIG_IGN);  // so that a write past the file size limit is an error with a message
+  Console console{std::cout, std::cerr, isatty(STDERR_FILENO) != 0};
+  return run_program({argv + 1, argv + argc}, console);
 }
 
 namespace option {

@@ -24,6 +24,9 @@ const std::vector<Command>& commands();
 /// Runs a command line (without the program's name) and returns its exit code: 0 success, 1 runtime failure, 2 bad
 /// usage or config, 130 interrupted. Errors go to console.err as one line.
 int run_program(const std::vector<std::string>& args, Console& console);
+/// The same with the arguments, the output and the terminal of the process: all that a main() has to do. A user's
+/// program that links nibble::program and registers types of its own is nibble with those types.
+int run_program(int argc, char** argv);
 
 /// Options that several commands have.
 namespace option {

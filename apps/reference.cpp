@@ -64,6 +64,8 @@ std::string reference_page() {
   add_table(page, fields);
   page += "## Moving average\n\nThe object `train.ema`.\n\n";
   add_table(page, list_options<Ema::Options>());
+  page += "## Teacher\n\nThe object `loss.teacher`.\n\n";
+  add_table(page, list_options<TeacherOptions>());
   add_registry<Graph>(page, "Model", "The section `model`.");
   add_registry<Layer>(page, "Layer", "A node of the model `graph`, beside its `name` and `inputs`.");
   add_registry<DataSource>(page, "Data source", "The section `data`.");

@@ -4,8 +4,18 @@
 
 namespace nibble {
 
+void TeacherOptions::fields(Fields& f) {
+  f.required()("checkpoint", checkpoint, "the teacher: a checkpoint, or a run's folder for its last one");
+  f("temperature", temperature, "divides the logits of both networks", kPositive);
+  f("weight", weight, "of the loss with the teacher's outputs; with \"average\" at most 1", kNonNegative);
+  f.choice("combine", combine, {"average", "sum"},
+           "\"average\": (1 - weight) * cross entropy with the labels + weight * temperature^2 * cross entropy with "
+           "the teacher's softmax; \"sum\": the former is not scaled");
+}
+
 void LossOptions::fields(Fields& f) {
   f("label_smoothing", label_smoothing, "share of the target spread evenly over all classes", {0, 1});
+  f.raw("teacher", teacher, "teacher or null", "learn from the outputs of a trained network as well (distillation)");
 }
 
 void TrainOptions::fields(Fields& f) {

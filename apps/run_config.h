@@ -7,9 +7,18 @@
 
 namespace nibble {
 
-/// What is minimised: softmax cross entropy.
+/// A trained network to learn from beside the labels.
+struct TeacherOptions {
+  std::string checkpoint;
+  double temperature = 1, weight = 0.5;
+  std::string combine = "average";
+  void fields(Fields& f);
+};
+
+/// What is minimised: softmax cross entropy, and the teacher's if there is one.
 struct LossOptions {
   double label_smoothing = 0;
+  Config teacher{Json()};
   void fields(Fields& f);
 };
 

@@ -31,19 +31,21 @@ Json model_with_defaults(const Config& model) {
   return json;
 }
 
+TeacherOptions read_teacher(const Config& section) {
+  const auto options = read_options<TeacherOptions>(section, {});
+  if (options.combine == "average" && options.weight > 1)
+    section.at("weight").fail(concat_text("expected 0 to 1 for an average, found ", options.weight));
+  return options;
+}
+
 void collect_differences(const Json& ours, const Json& theirs, const std::string& pointer,
                          std::vector<std::string>& found) {
-  constexpr std::array<std::string_view, 11> kHarmless = {"/name",
-                                                          "/notes",
-                                                          "/train/threads",
-                                                          "/train/log_every",
-                                                          "/train/checkpoint_every",
-                                                          "/data/root",
-                                                          "/data/workers",
-                                                          "/train/checkpoint_every_steps",
-                                                          "/data/prefetch",
-                                                          "/data/eval_batch",
-                                                          "/train/init"};
+  // The teacher's path: what counts is the network, which the checkpoint recognises by its fingerprint.
+  constexpr std::array<std::string_view, 12> kHarmless = {
+      "/name",          "/notes",           "/loss/teacher/checkpoint",
+      "/train/threads", "/train/log_every", "/train/checkpoint_every",
+      "/data/root",     "/data/workers",    "/train/checkpoint_every_steps",
+      "/data/prefetch", "/data/eval_batch", "/train/init"};
   if (std::find(kHarmless.begin(), kHarmless.end(), pointer) != kHarmless.end() || ours == theirs) return;
   if (!ours.is_object() || !theirs.is_object()) {
     found.push_back(pointer + " (" + ours.dump() + ", the run has " + theirs.dump() + ")");
@@ -81,6 +83,7 @@ RunParts build_parts(const RunConfig& config) {
   parts.optimizer = Registry<Optimizer>::get().make(config.optim);
   parts.rate = std::make_shared<LearningRate>(parts.optimizer->options());
   if (!config.train.ema.json.is_null()) parts.ema = read_options<Ema::Options>(config.train.ema, {});
+  if (!config.loss.teacher.json.is_null()) parts.teacher = read_teacher(config.loss.teacher);
   output_shape(parts.graph, config.model);
   check_fits(parts.graph, *parts.source, config.data);
   return parts;
@@ -114,6 +117,7 @@ Json resolved_config(const RunConfig& config, const RunParts& parts) {
   json["data"] = with_type(config.data.type(), parts.source->config());
   json["optim"] = with_type(config.optim.type(), parts.optimizer->config());
   if (parts.ema) json["train"]["ema"] = write_options(*parts.ema);
+  if (parts.teacher) json["loss"]["teacher"] = write_options(*parts.teacher);
   return json;
 }
 

@@ -19,6 +19,7 @@ struct RunParts {
   std::shared_ptr<Optimizer> optimizer;  ///< not yet attached
   std::shared_ptr<LearningRate> rate;
   std::optional<Ema::Options> ema;
+  std::optional<TeacherOptions> teacher;
 };
 
 /// Builds every part and sends one blank image through the network. Throws UsageError naming file and pointer, also

@@ -23,18 +23,23 @@ void check_state_finite(const Graph& graph) {
       throw NotFinite(concat_text(named.is_param ? "parameter '" : "buffer '", named.name, "' is not finite"));
 }
 
-TrainStep::TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, double label_smoothing)
+TrainStep::TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, double label_smoothing,
+                     std::shared_ptr<const Teacher> teacher)
     : graph_(std::move(graph)),
       optimizer_(std::move(optimizer)),
-      label_smoothing_(static_cast<float>(label_smoothing)) {}
+      label_smoothing_(static_cast<float>(label_smoothing)),
+      teacher_(std::move(teacher)) {}
 
 StepResult TrainStep::run(const Batch& batch, const TrainClock& clock, Rng& rng) {
   const Rng rng_before = rng;
   zero_grads(optimizer_->params());
   StepResult result;
   {
+    // First, so that its activations are gone when the student's pile up.
+    const Tensor wanted = teacher_ ? teacher_->logits(batch.images) : Tensor();
     const Tensor logits = graph_.forward(batch.images, {Mode::train, &rng, clock.step, &clock});
-    const Tensor loss = softmax_cross_entropy(logits, batch.labels, label_smoothing_);
+    Tensor loss = softmax_cross_entropy(logits, batch.labels, label_smoothing_);
+    if (teacher_) loss = teacher_->combine(loss, logits, wanted);
     result.loss = static_cast<double>(loss.item());
     if (!std::isfinite(result.loss))
       throw NotFinite(concat_text("the loss is ", std::isnan(result.loss) ? "nan" : "inf", "; ",

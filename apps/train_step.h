@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "apps/teacher.h"
 #include "data/loader.h"
 #include "layers/graph.h"
 #include "optim/optimizer.h"
@@ -24,8 +25,9 @@ class NotFinite : public Error {
 /// The training step: forward, loss, backward, update.
 class TrainStep {
  public:
-  /// `optimizer` has been attached to the graph's parameters.
-  TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, double label_smoothing);
+  /// `optimizer` has been attached to the graph's parameters. `teacher` may be null.
+  TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, double label_smoothing,
+            std::shared_ptr<const Teacher> teacher = nullptr);
 
   /// Leaves the parameters as they were and throws NotFinite if the loss or a gradient is not finite.
   StepResult run(const Batch& batch, const TrainClock& clock, Rng& rng);
@@ -36,6 +38,7 @@ class TrainStep {
   Graph graph_;
   std::shared_ptr<Optimizer> optimizer_;
   float label_smoothing_;
+  std::shared_ptr<const Teacher> teacher_;
 };
 
 bool all_finite(const Tensor& tensor);

@@ -1,5 +1,7 @@
 #include "apps/trained_model.h"
 
+#include "quant/lowering/lower.h"
+
 namespace nibble {
 namespace {
 
@@ -14,6 +16,11 @@ bool ends_with(const std::string& text, std::string_view end) {
 TrainedModel load_trained(const std::string& path, bool live) {
   Checkpoint checkpoint = load_checkpoint(path);
   TrainedModel model{std::move(checkpoint.graph), std::move(checkpoint.config), path, false};
+  try {
+    codings_of(model.graph);
+  } catch (const Error& error) {
+    throw Error(concat_text(path, ": ", error.what()));
+  }
   if (live) return model;
   for (const NamedTensor& named : state_of(model.graph)) {
     const Tensor* average = checkpoint.file.find(std::string(kAverage) + named.name);

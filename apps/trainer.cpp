@@ -15,7 +15,8 @@
 namespace nibble {
 namespace {
 
-constexpr uint64_t kRngStream = 0x747261696e;  ///< of the layers' random numbers, apart from all other streams
+constexpr const char* kTeacher = "train/teacher";  ///< fingerprint of the teacher that the run began with
+constexpr uint64_t kRngStream = 0x747261696e;      ///< of the layers' random numbers, apart from all other streams
 
 template <class... Values>
 std::string format(const char* pattern, Values... values) {
@@ -70,7 +71,9 @@ Trainer::Trainer(const TrainRequest& request, Progress& progress)
   const bool resuming = request_.resume && request_.run.has_last();
   if (!config.train.init.empty() && !resuming) start_from(config.train.init);
   if (parts_.ema) ema_ = make_ema(*parts_.ema, parts_.graph);
-  step_ = std::make_unique<TrainStep>(parts_.graph, parts_.optimizer, config.loss.label_smoothing);
+  const auto teacher = load_teacher(config, parts_);
+  if (teacher) teacher_fingerprint_ = teacher->fingerprint();
+  step_ = std::make_unique<TrainStep>(parts_.graph, parts_.optimizer, config.loss.label_smoothing, teacher);
   open_directory();
 }
 
@@ -116,6 +119,15 @@ void Trainer::restore() {
   state_ = TrainState::from(file, path);
   NIBBLE_CHECK(state_.batch <= steps_per_epoch_, path, ": is at batch ", state_.batch, " of an epoch that has ",
                steps_per_epoch_);
+  const Tensor* teacher = file.find(kTeacher);
+  if (teacher_fingerprint_) {
+    NIBBLE_CHECK(teacher != nullptr && teacher->dtype() == DType::i64 && teacher->numel() == 1, path,
+                 ": cannot resume from it: tensor '", kTeacher, "' (one i64 value) is missing");
+    if (teacher->data<int64_t>()[0] != *teacher_fingerprint_)
+      request_.config.loss.teacher.at("checkpoint")
+          .fail("cannot resume '" + request_.run.path +
+                "' with another teacher: this is not the network it began with");
+  }
   const auto take = [&](const std::string& prefix) {
     return [&file, &path, prefix](const std::string& name, Tensor& tensor) {
       const Tensor* saved = file.find(prefix + name);
@@ -289,6 +301,8 @@ void Trainer::save_last() {
   TrainState state = state_;
   state.seconds = total_seconds();
   auto extra = state.tensors();
+  if (teacher_fingerprint_)
+    extra.emplace_back(kTeacher, Tensor::from<int64_t>(Shape{1}, std::span(&*teacher_fingerprint_, 1)));
   const auto put = [&extra](const std::string& prefix) {
     return [&extra, prefix](const std::string& name, Tensor& tensor) { extra.emplace_back(prefix + name, tensor); };
   };

@@ -76,6 +76,7 @@ class Trainer {
   std::unique_ptr<TrainStep> step_;
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<EventWriter> events_;
+  std::optional<int64_t> teacher_fingerprint_;
   TrainState state_;
   int64_t steps_per_epoch_ = 0;
   Timer::time_point begin_ = Timer::now();

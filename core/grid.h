@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -11,10 +12,14 @@ namespace nibble {
 
 /// Any float, no codes.
 struct Real {};
-/// value = offset[c] + scale[c] * q with lo <= q <= hi; the code is q - lo. Rounding is half to even. scale > 0.
+/// Where a value half way between two codes of a Uniform grid goes: to the even one, or to the higher one, which is
+/// floor(x + 0.5).
+enum class Ties { even, up };
+/// value = offset[c] + scale[c] * q with lo <= q <= hi; the code is q - lo. scale > 0.
 struct Uniform {
   std::vector<float> scale, offset;
   int lo = 0, hi = 0;
+  Ties ties = Ties::even;
 };
 /// value = offset[c] + sum over k of basis[k][c] * bit k of the code. The nearest level wins, ties go to the lower
 /// level (LQ-Nets); of equal levels the one with the smallest code.
@@ -47,6 +52,9 @@ Tensor encode(const Tensor& x, const Grid& grid);
 Tensor decode(const Tensor& codes, const Grid& grid);
 /// decode(encode(x)); x itself for Real.
 Tensor snap(const Tensor& x, const Grid& grid);
+/// The same for quantizers, which refuse infinities, too: throws Error naming `who` and the first element that is not
+/// finite.
+Tensor snap_finite(std::string_view who, const Tensor& x, const Grid& grid);
 
 /// The same codes and the same values in another form, or nothing: decode agrees for every code. Encoding is the
 /// business of the original, since the kinds differ in what they do with ties and a codebook's thresholds are free.

@@ -15,33 +15,45 @@ constexpr int64_t kGrain = 1 << 14, kRun = 1 << 12;
 /// One channel of a Uniform grid.
 struct UniformCoder {
   float scale, offset, lo, hi;
+  bool up;
 
   UniformCoder(const Uniform& g, size_t channel)
       : scale(g.scale[g.scale.size() == 1 ? 0 : channel]),
         offset(g.offset[g.offset.size() == 1 ? 0 : channel]),
         lo(static_cast<float>(g.lo)),
-        hi(static_cast<float>(g.hi)) {}
+        hi(static_cast<float>(g.hi)),
+        up(g.ties == Ties::up) {}
 
   /// Between lo and hi; NaN gives lo.
+  template <bool kUp>
   float quotient(float x) const {
     const float u = (x - offset) / scale;
-    const float above = u > lo ? u : lo;
-    return round_half_even(above < hi ? above : hi);
+    const float above = u > lo ? u : lo, inside = above < hi ? above : hi;
+    const float code = round_half_even(inside);
+    if constexpr (kUp) return code + (inside - code >= 0.5f ? 1.0f : 0.0f);  // the difference is exact
+    return code;
   }
   // Both work on a copy of the coder: the compiler cannot know that an output does not overlap this one.
   void encode(const float* x, uint8_t* codes, int64_t n) const {
+    up ? encode_as<true>(x, codes, n) : encode_as<false>(x, codes, n);
+  }
+  void snap(const float* x, float* y, int64_t n) const { up ? snap_as<true>(x, y, n) : snap_as<false>(x, y, n); }
+  template <bool kUp>
+  void encode_as(const float* x, uint8_t* codes, int64_t n) const {
     const UniformCoder coder = *this;
     const auto first = static_cast<int>(lo);
-    for (int64_t i = 0; i < n; ++i) codes[i] = static_cast<uint8_t>(static_cast<int>(coder.quotient(x[i])) - first);
+    for (int64_t i = 0; i < n; ++i)
+      codes[i] = static_cast<uint8_t>(static_cast<int>(coder.quotient<kUp>(x[i])) - first);
   }
-  void snap(const float* x, float* y, int64_t n) const {
+  template <bool kUp>
+  void snap_as(const float* x, float* y, int64_t n) const {
     const UniformCoder coder = *this;
     if (offset == 0) {
       // The product in f32 is what the product in double would round to.
-      for (int64_t i = 0; i < n; ++i) y[i] = coder.scale * coder.quotient(x[i]);
+      for (int64_t i = 0; i < n; ++i) y[i] = coder.scale * coder.quotient<kUp>(x[i]);
     } else {
       const double base = offset, step = scale;
-      for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(base + step * coder.quotient(x[i]));
+      for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(base + step * coder.quotient<kUp>(x[i]));
     }
   }
 };
@@ -114,16 +126,16 @@ void each_run(int64_t elements, int64_t channels, const Body& body) {
   });
 }
 
-/// run(coder, begin, end) for runs of elements that share a coder; throws if one of them is NaN.
+/// run(coder, begin, end) for runs of elements that share a coder; false if one is NaN or its magnitude exceeds `most`.
 template <class Run>
-void with_coders(const Tensor& x, const Grid& grid, const Run& run) {
+bool with_coders(const Tensor& x, const Grid& grid, float most, const Run& run) {
   const float* values = x.data<float>().data();
-  std::atomic<bool> has_nan{false};
+  std::atomic<bool> fine{true};
   const auto each = [&](const auto& coders) {
     each_run(x.numel(), static_cast<int64_t>(coders.size()), [&](size_t channel, int64_t begin, int64_t end) {
-      bool nan = false;
-      for (int64_t i = begin; i < end; ++i) nan |= values[i] != values[i];
-      if (nan) has_nan = true;
+      bool bad = false;
+      for (int64_t i = begin; i < end; ++i) bad |= !(std::abs(values[i]) <= most);
+      if (bad) fine = false;
       run(coders[channel], begin, end);
     });
   };
@@ -142,10 +154,17 @@ void with_coders(const Tensor& x, const Grid& grid, const Run& run) {
     }
     each(coders);
   }
-  if (!has_nan) return;
-  const auto first = std::find_if(values, values + x.numel(), [](float v) { return std::isnan(v); }) - values;
+  return fine;
+}
+
+void check_no_nan(const Tensor& x, bool fine) {
+  if (fine) return;
+  const auto values = x.data<float>();
+  const auto first = std::ranges::find_if(values, [](float v) { return std::isnan(v); }) - values.begin();
   throw Error(concat_text("grid: element ", first, " of a tensor of shape ", x.shape(), " is NaN"));
 }
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity(), kLargest = std::numeric_limits<float>::max();
 
 void check_fits(const char* op, const Tensor& x, DType type, const Grid& grid) {
   NIBBLE_CHECK(x.defined() && x.dtype() == type, op, ": expects ", name_of(type), " elements, got ",
@@ -157,6 +176,17 @@ void check_fits(const char* op, const Tensor& x, DType type, const Grid& grid) {
   check_grid(grid, channels);
 }
 
+/// y = snap(x); false if an element is NaN or its magnitude exceeds `most`.
+bool snap_within(const Tensor& x, const Grid& grid, float most, Tensor& y) {
+  check_fits("snap", x, DType::f32, grid);
+  y = Tensor::empty(x.shape());
+  const float* from = x.data<float>().data();
+  float* to = y.mutable_data<float>().data();
+  return with_coders(x, grid, most, [=](const auto& coder, int64_t begin, int64_t end) {
+    coder.snap(from + begin, to + begin, end - begin);
+  });
+}
+
 }  // namespace
 
 Tensor encode(const Tensor& x, const Grid& grid) {
@@ -164,9 +194,10 @@ Tensor encode(const Tensor& x, const Grid& grid) {
   Tensor codes = Tensor::empty(x.shape(), DType::u8);
   const float* from = x.data<float>().data();
   uint8_t* to = codes.mutable_data<uint8_t>().data();
-  with_coders(x, grid, [=](const auto& coder, int64_t begin, int64_t end) {
+  const bool fine = with_coders(x, grid, kInfinity, [=](const auto& coder, int64_t begin, int64_t end) {
     coder.encode(from + begin, to + begin, end - begin);
   });
+  check_no_nan(x, fine);
   return codes;
 }
 
@@ -191,14 +222,18 @@ Tensor decode(const Tensor& codes, const Grid& grid) {
 
 Tensor snap(const Tensor& x, const Grid& grid) {
   if (std::holds_alternative<Real>(grid)) return x;
-  check_fits("snap", x, DType::f32, grid);
-  Tensor y = Tensor::empty(x.shape());
-  const float* from = x.data<float>().data();
-  float* to = y.mutable_data<float>().data();
-  with_coders(x, grid, [=](const auto& coder, int64_t begin, int64_t end) {
-    coder.snap(from + begin, to + begin, end - begin);
-  });
+  Tensor y;
+  check_no_nan(x, snap_within(x, grid, kInfinity, y));
   return y;
+}
+
+Tensor snap_finite(std::string_view who, const Tensor& x, const Grid& grid) {
+  Tensor y;
+  if (snap_within(x, grid, kLargest, y)) return y;
+  const auto values = x.data<float>();
+  const auto bad = std::ranges::find_if(values, [](float v) { return !std::isfinite(v); });
+  throw Error(concat_text(who, ": expected finite numbers, element ", bad - values.begin(), " of a tensor of shape ",
+                          x.shape(), " is ", *bad));
 }
 
 }  // namespace nibble

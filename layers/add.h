@@ -14,6 +14,11 @@ class Add final : public Layer {
 
   std::string_view type() const override { return "add"; }
   Tensor forward(Inputs in, const Pass& pass) override;
+  Facts facts() const override {
+    Facts facts;
+    facts.join = Join::sum;
+    return facts;
+  }
 };
 
 }  // namespace nibble

@@ -23,6 +23,16 @@ Tensor AvgPool::forward(Inputs in, const Pass&) {
   return avg_pool(in[0], geometry);
 }
 
+Facts AvgPool::facts() const {
+  const Options& o = options_;
+  Facts facts;
+  facts.window = WindowForm{
+      .mean = true,
+      .geometry = {o.kernel.h, o.kernel.w, o.stride.h, o.stride.w, o.pad.pixels, o.ceil_mode, o.count_padding},
+      .same_padding = o.pad.same};
+  return facts;
+}
+
 NIBBLE_REGISTER_LAYER(AvgPool, "avg_pool", "Mean of each window.");
 
 }  // namespace nibble

@@ -21,6 +21,7 @@ class AvgPool final : public Layer {
   std::string_view type() const override { return "avg_pool"; }
   Tensor forward(Inputs in, const Pass& pass) override;
   Json config() const override { return write_options(options_); }
+  Facts facts() const override;
 
  private:
   Options options_;

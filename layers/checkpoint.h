@@ -23,6 +23,10 @@ Checkpoint load_checkpoint(const std::string& path);
 /// Atomic. `extra` tensors are written behind the graph's state.
 void save_checkpoint(const std::string& path, const Graph& graph, const Json& config,
                      const std::vector<std::pair<std::string, Tensor>>& extra = {});
+/// The same, but the weight of every layer whose weight quantizer has one grid for all data, on which the weight lies,
+/// is stored as packed codes: tensor "<node>.weight.codes" (see packed.h) in place of "<node>.weight". pack() in
+/// quant/pack.h makes such a graph of a quantized one. load_checkpoint() reads both. Throws Error if no weight is so.
+void save_packed_checkpoint(const std::string& path, const Graph& graph, const Json& config);
 /// Copies tensors into the graph's state. Throws Error naming `origin` and every tensor (up to a few) that is missing,
 /// extra or misshapen; names that begin with "train/" are not the graph's.
 void load_state(const Graph& graph, const TensorFile& file, const std::string& origin);

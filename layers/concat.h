@@ -14,6 +14,11 @@ class Concat final : public Layer {
 
   std::string_view type() const override { return "concat"; }
   Tensor forward(Inputs in, const Pass& pass) override;
+  Facts facts() const override {
+    Facts facts;
+    facts.join = Join::channels;
+    return facts;
+  }
 };
 
 }  // namespace nibble

@@ -39,7 +39,7 @@ Tensor Conv2d::forward(Inputs in, const Pass& pass) {
 }
 
 void Conv2d::visit(StateVisitor& visitor) {
-  visitor.param("weight", weight_, quantizer_.traits());
+  visitor.param("weight", weight_, quantizer_.traits(weight_));
   if (bias_.defined()) visitor.param("bias", bias_);
   quantizer_.visit(visitor);
 }
@@ -61,6 +61,7 @@ Facts Conv2d::facts() const {
   GemmForm gemm;
   gemm.weight = quantizer_.apply(weight_, {}).detach();
   gemm.weight_grid = quantizer_.grid(weight_);
+  if (!quantizer_.empty()) gemm.latent = weight_.detach();
   if (bias_.defined()) gemm.bias.assign(bias_.data<float>().begin(), bias_.data<float>().end());
   gemm.geometry = geometry_;
   gemm.same_padding = options_.pad.same;

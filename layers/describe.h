@@ -16,7 +16,16 @@ struct NodeInfo {
   int64_t parameters = 0;  ///< trainable scalars
   int64_t macs = 0;
   int weight_bits = 0;       ///< 32 without a quantizer; 0 if the node has no weight
-  int activation_bits = 32;  ///< of the output
+  int activation_bits = 32;  ///< of the output; layers that only pick elements keep the bits of their input
+  int64_t weights = 0;       ///< elements of the weight
+  bool per_channel = false;  ///< the weight's levels differ from channel to channel
+  /// What the weight passes through, and what the first input has passed through: null, or the quantizer's options
+  /// with its "type".
+  Json weight_quantizer{}, input_quantizer{};
+  /// Size in bits. A quantized weight: elements times weight_bits, and 32 for each number that describes its levels and
+  /// of the bias (of the folded one, where a batch norm is folded in). All else: 32 for each f32 parameter and buffer.
+  int64_t size_bits = 0;
+  int64_t float_bits = 0;  ///< the same without quantizers
 };
 
 /// Runs one sample of zeros through the graph in evaluation mode. Throws Error if the graph has no input shape or does

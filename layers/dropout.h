@@ -17,6 +17,12 @@ class Dropout final : public Layer {
   std::string_view type() const override { return "dropout"; }
   Tensor forward(Inputs in, const Pass& pass) override;
   Json config() const override { return write_options(options_); }
+  Facts facts() const override {
+    Facts facts;
+    facts.selects = true;
+    facts.move = MoveForm{};
+    return facts;
+  }
 
  private:
   Options options_;

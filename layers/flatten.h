@@ -14,6 +14,12 @@ class Flatten final : public Layer {
 
   std::string_view type() const override { return "flatten"; }
   Tensor forward(Inputs in, const Pass& pass) override;
+  Facts facts() const override {
+    Facts facts;
+    facts.selects = true;
+    facts.move = MoveForm{.flatten = true};
+    return facts;
+  }
 };
 
 }  // namespace nibble

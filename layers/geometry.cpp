@@ -87,4 +87,17 @@ ConvGeometry geometry_for(const GemmForm& gemm, const Shape& x) {
   return geometry;
 }
 
+PoolGeometry geometry_for(const WindowForm& window, const Shape& x) {
+  NIBBLE_CHECK(x.rank() == 4, "expected an input (N, H, W, C), got ", x);
+  PoolGeometry geometry = window.geometry;
+  if (window.global) {
+    NIBBLE_CHECK(x[1] <= kLargest && x[2] <= kLargest, "the image ", x, " is too large for one window");
+    geometry = {static_cast<int>(x[1]), static_cast<int>(x[2]), 1, 1};
+  } else if (window.same_padding) {
+    geometry.pad =
+        resolve_pad({{}, true}, x, {geometry.kernel_h, geometry.kernel_w}, {geometry.stride_h, geometry.stride_w});
+  }
+  return geometry;
+}
+
 }  // namespace nibble

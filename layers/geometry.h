@@ -8,6 +8,7 @@
 namespace nibble {
 
 struct GemmForm;
+struct WindowForm;
 
 /// Height and width; in JSON one integer for both, or [height, width].
 struct Extent2 {
@@ -32,5 +33,7 @@ Padding same_padding(int64_t h, int64_t w, Extent2 kernel, Extent2 stride, Exten
 Padding resolve_pad(const PadOption& pad, const Shape& x, Extent2 kernel, Extent2 stride, Extent2 dilation = {1, 1});
 /// The geometry a gemm has on an input of this shape: its own, with SAME borders worked out.
 ConvGeometry geometry_for(const GemmForm& gemm, const Shape& x);
+/// The same for a window; a global one becomes one that covers x.
+PoolGeometry geometry_for(const WindowForm& window, const Shape& x);
 
 }  // namespace nibble

@@ -14,6 +14,11 @@ class GlobalAvgPool final : public Layer {
 
   std::string_view type() const override { return "global_avg_pool"; }
   Tensor forward(Inputs in, const Pass& pass) override;
+  Facts facts() const override {
+    Facts facts;
+    facts.window = WindowForm{.mean = true, .global = true};
+    return facts;
+  }
 };
 
 }  // namespace nibble

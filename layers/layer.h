@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -77,14 +78,41 @@ struct GemmForm {
   std::vector<float> bias;
   ConvGeometry geometry;
   bool same_padding =
-      false;  ///< the border depends on the input's size: geometry_for() (layers/geometry.h) works it out
+      false;           ///< the border depends on the input's size: geometry_for() (layers/geometry.h) works it out
+  Tensor latent = {};  ///< the weight as its quantizer gets it; undefined without a quantizer
 };
+
+/// A window that slides over the pixels and yields its largest value, or the mean of what it covers.
+struct WindowForm {
+  bool mean = false;
+  PoolGeometry geometry = {};
+  bool same_padding = false;  ///< as in GemmForm
+  bool global = false;        ///< one window over all pixels, whatever `geometry` says: (N, H, W, C) -> (N, C)
+};
+
+/// Values that only change their place: every output is an input or 0. An image loses all but every stride-th row and
+/// column; then zero channels are added, half of them in front if `centred`; then it is flattened if wanted.
+struct MoveForm {
+  int stride = 1;
+  int channels = 0;  ///< that the output has; 0: as many as the input
+  bool centred = false;
+  bool flatten = false;  ///< (N, H, W, C) -> (N, C*H*W), features in the order (c, h, w)
+};
+
+/// How several inputs become one.
+enum class Join { none, sum, channels };
 
 /// What a layer is in eval mode, as data; all empty means opaque.
 struct Facts {
   std::optional<GemmForm> gemm;          ///< conv2d, linear
   std::optional<AffineClamp> pointwise;  ///< batch_norm, relu, relu6
   std::optional<Grid> snaps_to;          ///< forward(x) == snap(x, *snaps_to) for every x
+  bool selects = false;                  ///< every output is an element of the input (flatten, max_pool)
+  std::optional<WindowForm> window;      ///< max_pool, avg_pool, global_avg_pool; where there is `move`, too, before it
+  std::optional<MoveForm> move;          ///< flatten, shortcut_a, dropout
+  Join join = Join::none;                ///< add, concat
+  bool softmax = false;                  ///< the softmax of each row
+  std::string unready;                   ///< a quantizer whose grid stands for nothing yet: what it lacks; else empty
 };
 
 /// A node's function together with the parameters it owns. Layers are built from JSON by their registered type; their
@@ -107,6 +135,8 @@ class Layer {
   virtual WeightSlot* weight_slot() { return nullptr; }
   /// Called after every optimizer step: keeps what was learned within its bounds.
   virtual void after_update() {}
+  /// Called when state has been read from a file: throws Error if the values make no sense.
+  virtual void after_load() {}
 };
 
 /// Registers a layer: NIBBLE_REGISTER_LAYER(Relu, "relu", "max(x, 0).").

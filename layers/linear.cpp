@@ -27,7 +27,7 @@ Tensor Linear::forward(Inputs in, const Pass& pass) {
 }
 
 void Linear::visit(StateVisitor& visitor) {
-  visitor.param("weight", weight_, quantizer_.traits());
+  visitor.param("weight", weight_, quantizer_.traits(weight_));
   if (bias_.defined()) visitor.param("bias", bias_);
   quantizer_.visit(visitor);
 }
@@ -49,6 +49,7 @@ Facts Linear::facts() const {
   GemmForm gemm;
   gemm.weight = quantizer_.apply(weight_, {}).detach();
   gemm.weight_grid = quantizer_.grid(weight_);
+  if (!quantizer_.empty()) gemm.latent = weight_.detach();
   if (bias_.defined()) gemm.bias.assign(bias_.data<float>().begin(), bias_.data<float>().end());
   Facts facts;
   facts.gemm = std::move(gemm);

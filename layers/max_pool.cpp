@@ -22,6 +22,15 @@ Tensor MaxPool::forward(Inputs in, const Pass&) {
   return max_pool(in[0], geometry);
 }
 
+Facts MaxPool::facts() const {
+  const Options& o = options_;
+  Facts facts;
+  facts.selects = true;
+  facts.window = WindowForm{.geometry = {o.kernel.h, o.kernel.w, o.stride.h, o.stride.w, o.pad.pixels, o.ceil_mode},
+                            .same_padding = o.pad.same};
+  return facts;
+}
+
 NIBBLE_REGISTER_LAYER(MaxPool, "max_pool", "Maximum of each window; padding never wins.");
 
 }  // namespace nibble

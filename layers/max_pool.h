@@ -20,6 +20,7 @@ class MaxPool final : public Layer {
   std::string_view type() const override { return "max_pool"; }
   Tensor forward(Inputs in, const Pass& pass) override;
   Json config() const override { return write_options(options_); }
+  Facts facts() const override;
 
  private:
   Options options_;

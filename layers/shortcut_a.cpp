@@ -23,6 +23,15 @@ Tensor ShortcutA::forward(Inputs in, const Pass&) {
   return zeros > 0 ? pad_channels(y, front, zeros - front) : y;
 }
 
+Facts ShortcutA::facts() const {
+  const int s = options_.stride;
+  const bool average = s > 1 && options_.pool == "average";
+  Facts facts;
+  if (average) facts.window = WindowForm{.mean = true, .geometry = {s, s, s, s, {}, true, false}};
+  facts.move = MoveForm{.stride = average ? 1 : s, .channels = options_.out, .centred = options_.pad == "both"};
+  return facts;
+}
+
 NIBBLE_REGISTER_LAYER(ShortcutA, "shortcut_a", "Residual shortcut without parameters (option A).");
 
 }  // namespace nibble

@@ -19,6 +19,7 @@ class ShortcutA final : public Layer {
   std::string_view type() const override { return "shortcut_a"; }
   Tensor forward(Inputs in, const Pass& pass) override;
   Json config() const override { return write_options(options_); }
+  Facts facts() const override;
 
  private:
   Options options_;

@@ -14,6 +14,11 @@ class Softmax final : public Layer {
 
   std::string_view type() const override { return "softmax"; }
   Tensor forward(Inputs in, const Pass& pass) override;
+  Facts facts() const override {
+    Facts facts;
+    facts.softmax = true;
+    return facts;
+  }
 };
 
 }  // namespace nibble

@@ -36,7 +36,10 @@ void WeightSlot::initialize(const Rng& rng) const {
   if (!empty()) quantizer_->initialize(rng.named("weight_quantizer"));
 }
 
-ParamTraits WeightSlot::traits() const { return empty() ? ParamTraits{} : ParamTraits{.mask = quantizer_->mask()}; }
+ParamTraits WeightSlot::traits(const Tensor& weight) const {
+  if (empty()) return {};
+  return {.lr_factor = quantizer_->lr_factor(weight), .mask = quantizer_->mask()};
+}
 
 void WeightSlot::after_update(const Tensor& weight) const {
   if (empty()) return;

@@ -23,7 +23,7 @@ class WeightSlot {
   Grid grid(const Tensor& weight) const;
   void initialize(const Rng& rng) const;
   /// How the weight is trained.
-  ParamTraits traits() const;
+  ParamTraits traits(const Tensor& weight) const;
   /// To be called after every optimizer step.
   void after_update(const Tensor& weight) const;
   /// The quantizer's state, under "weight_quantizer.".

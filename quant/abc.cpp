@@ -5,7 +5,9 @@
 
 #include "quant/blocks.h"
 #include "quant/finite.h"
+#include "quant/promises.h"
 #include "quant/solve.h"
+#include "quant/surrogate.h"
 #include "quant/threshold.h"
 
 namespace nibble {
@@ -231,7 +233,7 @@ Tensor Abc::quantize_weight(const Tensor& w) const {
 }
 
 Tensor Abc::quantize_activation(const Tensor& x) const {
-  return record("abc", snap(x, grid()), {x, beta_, shift_},
+  return record("abc", snap_finite(type(), x, grid()), {x, beta_, shift_},
                 [x, beta = beta_.clone(), shift = shift_.clone(), rule = rule_](const Tensor& dy) -> Grads {
                   Tensor dx = Tensor::empty_like(x), dbeta = Tensor::empty_like(beta), dv = Tensor::empty_like(beta);
                   const float *px = x.data<float>().data(), *pdy = dy.data<float>().data();
@@ -250,8 +252,28 @@ Tensor Abc::quantize_activation(const Tensor& x) const {
 
 Tensor Abc::forward(Inputs in, const Pass&) {
   check_inputs(*this, in, 1);
+  if (options_.role != "weight") return quantize_activation(in[0]);
   check_finite(type(), in[0]);
-  return options_.role == "weight" ? quantize_weight(in[0]) : quantize_activation(in[0]);
+  return quantize_weight(in[0]);
+}
+
+Surrogate Abc::surrogate(const Tensor& x) const {
+  const bool weight = options_.role == "weight";
+  if (weight && options_.gradient == "identity") return elementwise(1, [](size_t, double w) { return w; });
+  std::vector<double> factors, shifts;
+  if (weight) {
+    const Bases bases = bases_of(x, options_.bits);
+    factors.assign(bases.alpha.begin(), bases.alpha.begin() + options_.bits);
+    shifts.assign(bases.shift.begin(), bases.shift.begin() + options_.bits);
+  } else {
+    factors.assign(beta_.data<float>().begin(), beta_.data<float>().end());
+    shifts.assign(shift_.data<float>().begin(), shift_.data<float>().end());
+  }
+  return elementwise(1, [factors, shifts, lowest = weight ? -1.0 : 0.0, rule = rule_](size_t, double v) {
+    double sum = 0;
+    for (size_t k = 0; k < factors.size(); ++k) sum += factors[k] * rule->surrogate(v + shifts[k], lowest, 1);
+    return sum;
+  });
 }
 
 void Abc::visit(StateVisitor& visitor) {
@@ -274,6 +296,10 @@ void Abc::after_update() {
   };
   guard(beta_, kSmallestBeta);
   guard(shift_, -kLargest);
+}
+
+Complaints Abc::audit_state(const Tensor&) const {
+  return options_.role == "weight" ? Complaints{} : positive_promise("beta", beta_);
 }
 
 NIBBLE_REGISTER_LAYER(Abc, "abc",

@@ -34,6 +34,12 @@ class Abc final : public Quantizer {
   void visit(StateVisitor& visitor) override;
   /// Keeps beta positive and both finite.
   void after_update() override;
+  Claims claims() const override {
+    const bool weight = options_.role == "weight";
+    return {.idempotent = weight, .scale_equivariant = weight};
+  }
+  Surrogate surrogate(const Tensor& x) const override;
+  Complaints audit_state(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
  private:

@@ -1,12 +1,12 @@
 #include "quant/affine.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <limits>
 
 #include "core/ops/map.h"
-#include "core/rounding.h"
+#include "quant/promises.h"
+#include "quant/surrogate.h"
 
 namespace nibble {
 
@@ -27,51 +27,6 @@ void each_block(int64_t elements, int64_t parts, const Body& body) {
       body(static_cast<size_t>(part), begin, std::min(kBlock, (part + 1) * width - begin));
     }
   });
-}
-
-/// y = S clamp(floor(x / S + 0.5), lo, hi), or half to even; false if a value is not finite.
-template <bool kUp>
-bool quantize_block(const float* x, float* y, int64_t n, const AffineRange& range) {
-  const float scale = range.scale;
-  const auto lo = static_cast<float>(range.lo), hi = static_cast<float>(range.hi);
-  constexpr int kLanes = 8;
-  float poison[kLanes] = {};
-  const auto one = [=](float v) {
-    const float u = v / scale, above = u > lo ? u : lo, inside = above < hi ? above : hi;
-    float code = round_half_even(inside);
-    if constexpr (kUp) code += inside - code >= 0.5f ? 1.0f : 0.0f;  // the difference is exact
-    return scale * code;
-  };
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int k = 0; k < kLanes; ++k) {
-      poison[k] += x[i + k] * 0.0f;
-      y[i + k] = one(x[i + k]);
-    }
-  }
-  for (; i < n; ++i) {
-    poison[0] += x[i] * 0.0f;
-    y[i] = one(x[i]);
-  }
-  return std::ranges::all_of(poison, [](float v) { return v == 0; });
-}
-
-Tensor quantized(const Tensor& x, const std::vector<AffineRange>& ranges, bool up) {
-  Tensor y = Tensor::empty_like(x);
-  const float* from = x.data<float>().data();
-  float* to = y.mutable_data<float>().data();
-  std::atomic<bool> finite{true};
-  each_block(x.numel(), static_cast<int64_t>(ranges.size()), [&](size_t part, int64_t begin, int64_t count) {
-    const AffineRange& range = ranges[part];
-    const bool fine = up ? quantize_block<true>(from + begin, to + begin, count, range)
-                         : quantize_block<false>(from + begin, to + begin, count, range);
-    if (!fine) finite = false;
-  });
-  if (!finite) {
-    const auto bad = std::find_if(from, from + x.numel(), [](float v) { return !std::isfinite(v); });
-    NIBBLE_CHECK(false, "affine: element ", bad - from, " of a tensor of shape ", x.shape(), " is ", *bad);
-  }
-  return y;
 }
 
 /// The rule sees x / S, moved to the side of lo and hi on which x lies of the nudged range: the quotient of a value on
@@ -180,9 +135,9 @@ void Affine::set_ranges(std::span<const Extremes> ranges) {
 }
 
 Grid Affine::grid(const Tensor& x) const {
-  if (!is_weight() || counter(kFixed) != 0) return grid_of(ranges_for(stored_ranges()));
+  if (!is_weight() || counter(kFixed) != 0) return grid_of(ranges_for(stored_ranges()), ties());
   if (!x.defined()) return Real{};
-  return grid_of(ranges_for(finite_extremes("affine", x, parts())));
+  return grid_of(ranges_for(finite_extremes("affine", x, parts())), ties());
 }
 
 Tensor Affine::forward(Inputs in, const Pass& pass) {
@@ -200,15 +155,27 @@ Tensor Affine::forward(Inputs in, const Pass& pass) {
     if (++counter(kPasses) <= options_.delay) return x;
   }
   const auto ranges = ranges_for(is_weight() && !fixed ? std::span<const Extremes>(found) : stored_ranges());
-  const Tensor y = quantized(x, ranges, options_.ties == "up");
+  const Tensor y = snap_finite("affine", x, grid_of(ranges, ties()));
   return record("affine", y, {x}, [x, ranges, rule = rule_](const Tensor& dy) -> Grads {
     return {input_gradient(x, dy, ranges, *rule)};
   });
 }
 
+Surrogate Affine::surrogate(const Tensor& x) const {
+  if (counter(kPasses) <= options_.delay) return elementwise(1, [](size_t, double v) { return v; });
+  return rule_surrogate(rule_, grid(x));
+}
+
 void Affine::visit(StateVisitor& visitor) {
   visitor.buffer("range", range_);
   visitor.buffer("state", state_);
+}
+
+Complaints Affine::audit_state(const Tensor&) const {
+  for (const Extremes& range : stored_ranges())
+    if (!(std::isfinite(range.lowest) && std::isfinite(range.highest) && range.lowest <= 0 && range.highest >= 0))
+      return {concat_text("expected a finite range that holds 0, found [", range.lowest, ", ", range.highest, "]")};
+  return is_weight() ? Complaints{} : started_promise(counter(kAveraged) > 0);
 }
 
 NIBBLE_REGISTER_LAYER(Affine, "affine",

@@ -28,7 +28,7 @@ class Affine final : public Quantizer {
     bool symmetric = false;   ///< the range is [-m, m]
     double decay = 0.999;     ///< weight of the old range
     int64_t delay = 0;        ///< training passes before quantization begins
-    std::string ties = "up";  ///< the paper's, or "even" as snap rounds
+    std::string ties = "up";  ///< the paper's, or "even" as other methods round
     Config backward;
     void fields(Fields& f);
   };
@@ -38,6 +38,9 @@ class Affine final : public Quantizer {
   Tensor forward(Inputs in, const Pass& pass) override;
   Grid grid(const Tensor& x = {}) const override;
   void visit(StateVisitor& visitor) override;
+  Claims claims() const override { return {.scale_equivariant = true}; }
+  Surrogate surrogate(const Tensor& x) const override;
+  Complaints audit_state(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
   bool is_weight() const { return options_.role == "weight"; }
@@ -58,6 +61,7 @@ class Affine final : public Quantizer {
   int64_t& counter(Counter which) { return state_.mutable_data<int64_t>()[which]; }
   int64_t counter(Counter which) const { return state_.data<int64_t>()[which]; }
   void average(const Extremes& batch);
+  Ties ties() const { return options_.ties == "up" ? Ties::up : Ties::even; }
   std::vector<AffineRange> ranges_for(std::span<const Extremes> found) const;
   std::vector<Extremes> stored_ranges() const;
 

@@ -88,9 +88,9 @@ AffineRange with_short_scale(const AffineRange& range) {
   return result;
 }
 
-Uniform grid_of(std::span<const AffineRange> ranges) {
+Uniform grid_of(std::span<const AffineRange> ranges, Ties ties) {
   NIBBLE_CHECK(!ranges.empty(), "affine: no ranges given");
-  Uniform grid{{}, {0}, ranges[0].lo, ranges[0].hi};
+  Uniform grid{{}, {0}, ranges[0].lo, ranges[0].hi, ties};
   bool same_zero = true;
   for (const AffineRange& range : ranges) {
     NIBBLE_CHECK(range.hi - range.lo == grid.hi - grid.lo,

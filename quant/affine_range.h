@@ -31,8 +31,9 @@ AffineRange nudge(double min, double max, int qmin, int qmax);
 AffineRange with_short_scale(const AffineRange& range);
 
 /// The grid of one range per channel (or one in all), which must agree in hi - lo. Ranges whose zero points differ
-/// must have short scales. 0 is on the grid, exactly.
-Uniform grid_of(std::span<const AffineRange> ranges);
+/// must have short scales. 0 is on the grid, exactly. Values half way between two codes go up, as in eq. 12, unless
+/// `ties` says otherwise.
+Uniform grid_of(std::span<const AffineRange> ranges, Ties ties = Ties::up);
 
 /// Smallest and largest element of each of `parts` equal parts along axis 0, and 0. Throws Error naming `who` and the
 /// element if one is NaN or infinite.

@@ -20,6 +20,8 @@ class BackwardRule {
   virtual std::string_view type() const = 0;
   /// dx[i] = dy[i] * slope(u[i]); dx may be dy's storage.
   virtual void input(View u, View dy, float lo, float hi, std::span<float> dx) const = 0;
+  /// What stands in for the step function: a function of u whose derivative is the slope wherever it has one.
+  virtual double surrogate(double u, double lo, double hi) const = 0;
   /// Sum over i of dy[i] * d(step * code(x / step)) / d(step), where code[i] is what u[i] became. Rules that say
   /// nothing of the step use LSQ's (eq. 3): code - u inside, code outside.
   virtual double step(View u, View code, View dy, float lo, float hi) const;

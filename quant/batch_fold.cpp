@@ -153,8 +153,10 @@ void BatchFold::Options::fields(Fields& f) {
   f.choice("mode", mode, {"corrected", "plain"},
            "normalise by the batch's statistics while the weight is folded with the running ones, or by the running "
            "ones throughout");
-  f("freeze", freeze, "training passes after which the running statistics are frozen and used; -1 for never",
+  f("freeze", freeze, "training passes after which the running statistics are frozen and used; -1: by freeze_share",
     {-1, static_cast<double>(int64_t{1} << 50)});
+  f("freeze_share", freeze_share, "last part of the training steps in which they are frozen and used; 0 for none",
+    kFraction);
 }
 
 BatchFold::BatchFold(const Options& options, int64_t channels) : options_(options) {
@@ -176,7 +178,12 @@ void BatchFold::initialize() {
   passes_.mutable_data<int64_t>()[0] = 0;
 }
 
-bool BatchFold::frozen() const { return options_.freeze >= 0 && passes_.data<int64_t>()[0] >= options_.freeze; }
+bool BatchFold::frozen(const Pass& pass) const {
+  if (options_.freeze >= 0) return passes_.data<int64_t>()[0] >= options_.freeze;
+  if (pass.clock == nullptr) return false;
+  const auto total = static_cast<double>(pass.clock->total_steps);
+  return pass.clock->step >= pass.clock->total_steps - static_cast<int64_t>(options_.freeze_share * total);
+}
 
 Doubles BatchFold::running_deviation() const { return deviation_of(doubles_of(variance_, 0, 0), options_.epsilon); }
 
@@ -187,7 +194,7 @@ Tensor BatchFold::folded_bias() const {
 }
 
 Tensor BatchFold::forward(const Tensor& weight, const WeightSlot& slot, const Product& product, const Pass& pass) {
-  const bool follows = pass.mode == Mode::train && !frozen(), corrects = follows && options_.mode == "corrected";
+  const bool follows = pass.mode == Mode::train && !frozen(pass), corrects = follows && options_.mode == "corrected";
   if (pass.mode == Mode::train) ++passes_.mutable_data<int64_t>()[0];
   const Tensor used = slot.apply(folded(weight), pass);
   if (!follows) return product(used, folded_bias());

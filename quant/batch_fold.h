@@ -16,6 +16,8 @@ namespace nibble {
 ///   "corrected", from `freeze` on  y = u + bias - weight mu / sigma, running statistics kept
 ///   "plain"                        y = u + bias - weight mu / sigma, running statistics followed until `freeze`
 ///   evaluation                     y = u + bias - weight mu / sigma
+/// Freezing begins after a given number of passes, or with the last part of the training that Pass::clock tells of (a
+/// pass without a clock never freezes).
 /// The gradients take mu_B and sigma_B for functions of z, mu and sigma for constants. Named as in batch_norm,
 /// under "bn.": parameters "weight" (scale) and "bias" (offset), buffers "running_mean", "running_var" and "passes",
 /// the number of training passes.
@@ -25,7 +27,8 @@ class BatchFold {
     float momentum = 0.9f, epsilon = 1e-5f;
     bool scale = true, offset = true;
     std::string mode = "corrected";
-    int64_t freeze = -1;  ///< training passes after which the statistics stand still; -1: never
+    int64_t freeze = -1;        ///< training passes after which the statistics stand still; -1: by freeze_share
+    double freeze_share = 0.1;  ///< last part of training, by its clock, in which they stand still
     void fields(Fields& f);
   };
   /// The layer's product of its input with a weight, plus a bias that may be undefined; records.
@@ -42,7 +45,7 @@ class BatchFold {
   Tensor folded_bias() const;
 
  private:
-  bool frozen() const;
+  bool frozen(const Pass& pass) const;
   std::vector<double> running_deviation() const;
 
   Options options_;

@@ -1,7 +1,9 @@
 #include "quant/binaryconnect.h"
 
 #include "quant/finite.h"
+#include "quant/promises.h"
 #include "quant/sign_weights.h"
+#include "quant/surrogate.h"
 
 namespace nibble {
 
@@ -9,6 +11,9 @@ void BinaryConnect::Options::fields(Fields& f) {
   f.choice("role", role, {"weight"}, "what is quantized; a rule fills it in");
   f("bound", bound, "H: the levels are -H and H, and weights are kept between them", {1e-6, 1e6});
   f("stochastic", stochastic, "draw the signs at random in training; evaluation then uses the real weights");
+  f.choice("lr_scale", lr_scale, glorot_lr_scales(),
+           "factor of the learning rate: sqrt((fan_in + fan_out) / 1.5) as in the released code, its square, which "
+           "the paper has for SGD without Adam, or 1 (for fine-tuning)");
   f.raw("backward", backward, "a backward rule", "gradient of the weight; by default \"identity\", the paper's");
 }
 
@@ -33,7 +38,16 @@ Tensor BinaryConnect::forward(Inputs in, const Pass& pass) {
   return record_sign(type(), in[0], bound_, rule_, pass.rng);
 }
 
+float BinaryConnect::lr_factor(const Tensor& weight) const { return glorot_lr_factor(options_.lr_scale, weight); }
+
 void BinaryConnect::constrain(const Tensor& weight) { clamp_in_place(weight, bound_); }
+
+Surrogate BinaryConnect::surrogate(const Tensor&) const { return rule_surrogate(rule_, sign_grid({bound_})); }
+
+Complaints BinaryConnect::audit_values(const Tensor& w) const {
+  // The stochastic variant evaluates with the real weights.
+  return options_.stochastic ? Complaints{} : levels_promise(w, 1, false);
+}
 
 NIBBLE_REGISTER_LAYER(BinaryConnect, "binaryconnect",
                       "BinaryConnect: weights of -H or H, by sign or at random, and clamped to that range.");

@@ -1,7 +1,9 @@
 #include "quant/bwn.h"
 
 #include "quant/blocks.h"
+#include "quant/promises.h"
 #include "quant/sign_weights.h"
+#include "quant/surrogate.h"
 
 namespace nibble {
 
@@ -96,6 +98,20 @@ Tensor Bwn::forward(Inputs in, const Pass&) {
 void Bwn::constrain(const Tensor& weight) {
   if (options_.center) center_inputs(weight);
   if (options_.clamp) clamp_in_place(weight, 1.0f);
+}
+
+Surrogate Bwn::surrogate(const Tensor& x) const {
+  if (options_.gradient == "identity") return rule_surrogate(rule_, grid(x));
+  const std::vector<float> alpha = scales(x);
+  const double n = static_cast<double>(x.numel()) / static_cast<double>(alpha.size());
+  const double factor = options_.gradient == "code" ? code_factor(x, static_cast<int64_t>(alpha.size())) : 1;
+  return elementwise(alpha.size(), [=, rule = rule_](size_t c, double w) {
+    return factor * (w / n + static_cast<double>(alpha[c]) * rule->surrogate(w, -1, 1));
+  });
+}
+
+Complaints Bwn::audit_values(const Tensor& w) const {
+  return levels_promise(w, options_.per_channel ? w.dim(0) : 1, false);
 }
 
 NIBBLE_REGISTER_LAYER(Bwn, "bwn", "Binary-weight networks: -alpha or alpha, the mean magnitude of each filter.");

@@ -33,6 +33,9 @@ class Bwn final : public Quantizer {
   Tensor forward(Inputs in, const Pass& pass) override;
   Grid grid(const Tensor& x = {}) const override;
   void constrain(const Tensor& weight) override;
+  Claims claims() const override { return {.scale_equivariant = true}; }
+  Surrogate surrogate(const Tensor& x) const override;
+  Complaints audit_values(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
  private:

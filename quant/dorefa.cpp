@@ -4,7 +4,9 @@
 
 #include "quant/blocks.h"
 #include "quant/finite.h"
+#include "quant/promises.h"
 #include "quant/sign_weights.h"
+#include "quant/surrogate.h"
 #include "quant/unit_range.h"
 
 namespace nibble {
@@ -136,10 +138,35 @@ Tensor Dorefa::forward(Inputs in, const Pass&) {
     if (options_.bits > 1) return quantize_weight(x);
     return record_sign(type(), x, sign_scales(type(), x, 1)[0], rule_);
   }
-  check_finite(type(), x);
-  return record("dorefa", snap(x, grid()), {x}, [x, bits = options_.bits, rule = rule_](const Tensor& dy) -> Grads {
-    return {unit_gradients(x, dy, 1.0f, bits, *rule).dx};
-  });
+  return record("dorefa", snap_finite(type(), x, grid()), {x},
+                [x, bits = options_.bits, rule = rule_](const Tensor& dy) -> Grads {
+                  return {unit_gradients(x, dy, 1.0f, bits, *rule).dx};
+                });
+}
+
+Surrogate Dorefa::surrogate(const Tensor& x) const {
+  if (options_.role == "act" || options_.bits == 1) return rule_surrogate(rule_, grid(x));
+  double fixed = 0;
+  for (const float w : x.data<float>()) fixed = std::max(fixed, std::abs(std::tanh(static_cast<double>(w))));
+  return [fixed, detached = options_.detach_max, units = rule_surrogate(rule_, grid(x))](std::span<const double> w) {
+    std::vector<double> t(w.size());
+    double m = detached ? fixed : 0;
+    for (size_t i = 0; i < w.size(); ++i) {
+      t[i] = std::tanh(w[i]);
+      if (!detached) m = std::max(m, std::abs(t[i]));
+    }
+    // Below that the gradient is not divided by m.
+    const double divisor = m >= static_cast<double>(kSmallestMax) ? m : 1;
+    for (double& value : t) value /= divisor;
+    return units(t);
+  };
+}
+
+Complaints Dorefa::audit_values(const Tensor& w) const {
+  if (options_.bits == 1) return levels_promise(w, 1, false);
+  for (const float v : w.data<float>())
+    if (!(std::abs(v) <= 1)) return {concat_text("expected weights within [-1, 1], found ", v)};
+  return {};
 }
 
 NIBBLE_REGISTER_LAYER(Dorefa, "dorefa",

@@ -27,6 +27,9 @@ class Dorefa final : public Quantizer {
   std::string_view type() const override { return "dorefa"; }
   Tensor forward(Inputs in, const Pass& pass) override;
   Grid grid(const Tensor& x = {}) const override;
+  Claims claims() const override { return {.scale_equivariant = options_.role == "weight" && options_.bits == 1}; }
+  Surrogate surrogate(const Tensor& x) const override;
+  Complaints audit_values(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
  private:

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/parallel.h"
+#include "quant/promises.h"
 #include "quant/statistics.h"
 #include "quant/threshold.h"
 
@@ -117,6 +118,8 @@ void Elq::constrain(const Tensor& w) {
     for (int64_t i = begin; i < end; ++i) weights[i] = std::min(std::max(weights[i], -alpha), alpha);
   });
 }
+
+Complaints Elq::audit_values(const Tensor& w) const { return levels_promise(w, 1, ternary()); }
 
 NIBBLE_REGISTER_LAYER(Elq, "elq",
                       "Explicit loss-error-aware quantization (ELQ): ternary or binary weights, fixed phase by phase.");

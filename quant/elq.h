@@ -36,6 +36,8 @@ class Elq final : public IncrementalQuantizer {
   std::string_view type() const override { return "elq"; }
   /// Pulls and clips. Does nothing before training has begun.
   void constrain(const Tensor& w) override;
+  Claims claims() const override { return {.scale_equivariant = options_.alpha == 0}; }
+  Complaints audit_values(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
  protected:

@@ -54,6 +54,7 @@ std::shared_ptr<Layer> folded_layer(const Node& node, const Node& norm, const Fo
   json["type"] = std::string(node.layer->type()) + "_bn";
   json["mode"] = options.mode;
   json["freeze"] = options.freeze;
+  json["freeze_share"] = options.freeze_share;
   std::shared_ptr<Layer> folded = Registry<Layer>::get().make(Config(std::move(json)));
 
   const State from = state_of_layer(*node.layer), statistics = state_of_layer(*norm.layer);
@@ -71,8 +72,9 @@ std::shared_ptr<Layer> folded_layer(const Node& node, const Node& norm, const Fo
 
 void FoldOptions::fields(Fields& f) {
   f.choice("mode", mode, {"corrected", "plain"}, "whose statistics normalise in training: see conv2d_bn");
-  f("freeze", freeze, "training passes after which the running statistics are frozen; -1 for never",
+  f("freeze", freeze, "training passes after which the running statistics are frozen; -1: by freeze_share",
     {-1, static_cast<double>(int64_t{1} << 50)});
+  f("freeze_share", freeze_share, "last part of the training steps in which they are frozen; 0 for none", kFraction);
 }
 
 Graph fold_batch_norm(const Graph& graph, const FoldOptions& options, const std::function<bool(const Node&)>& wanted) {

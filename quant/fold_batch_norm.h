@@ -10,6 +10,7 @@ namespace nibble {
 struct FoldOptions {
   std::string mode = "corrected";
   int64_t freeze = -1;
+  double freeze_share = 0.1;
   void fields(Fields& f);
 };
 

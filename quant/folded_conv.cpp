@@ -13,7 +13,7 @@ void weight_fields(Fields& f, std::string& init, float& std, Config& weight_quan
 }
 
 void visit_all(StateVisitor& visitor, Tensor& weight, BatchFold& norm, const WeightSlot& slot) {
-  visitor.param("weight", weight, slot.traits());
+  visitor.param("weight", weight, slot.traits(weight));
   norm.visit(visitor);
   slot.visit(visitor);
 }
@@ -31,6 +31,7 @@ GemmForm gemm_of(const Tensor& weight, const BatchFold& norm, const WeightSlot& 
   GemmForm gemm;
   gemm.weight = slot.apply(folded, {}).detach();
   gemm.weight_grid = slot.grid(folded);
+  if (!slot.empty()) gemm.latent = folded.detach();
   gemm.bias.assign(bias.data<float>().begin(), bias.data<float>().end());
   return gemm;
 }

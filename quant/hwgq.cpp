@@ -1,7 +1,7 @@
 #include "quant/hwgq.h"
 
 #include "quant/blocks.h"
-#include "quant/finite.h"
+#include "quant/surrogate.h"
 #include "quant/threshold.h"
 
 namespace nibble {
@@ -71,18 +71,24 @@ Tensor Hwgq::forward(Inputs in, const Pass& pass) {
   check_inputs(*this, in, 1);
   if (weights_) return weights_->forward(in, pass);
   const Tensor& x = in[0];
-  check_finite(type(), x);
-  return record("hwgq", snap(x, book_), {x}, [x, top = book_.levels.back(), rule = rule_](const Tensor& dy) -> Grads {
-    Tensor dx = Tensor::empty_like(x);
-    const auto u = x.data<float>(), g = dy.data<float>();
-    const auto to = dx.mutable_data<float>();
-    Blocks(x.numel(), 1).each([&](const Block& b) {
-      const auto begin = static_cast<size_t>(b.begin), count = static_cast<size_t>(b.count);
-      rule->input(u.subspan(begin, count), g.subspan(begin, count), 0, top, to.subspan(begin, count));
-    });
-    return {dx};
-  });
+  return record("hwgq", snap_finite(type(), x, book_), {x},
+                [x, top = book_.levels.back(), rule = rule_](const Tensor& dy) -> Grads {
+                  Tensor dx = Tensor::empty_like(x);
+                  const auto u = x.data<float>(), g = dy.data<float>();
+                  const auto to = dx.mutable_data<float>();
+                  Blocks(x.numel(), 1).each([&](const Block& b) {
+                    const auto begin = static_cast<size_t>(b.begin), count = static_cast<size_t>(b.count);
+                    rule->input(u.subspan(begin, count), g.subspan(begin, count), 0, top, to.subspan(begin, count));
+                  });
+                  return {dx};
+                });
 }
+
+Surrogate Hwgq::surrogate(const Tensor& x) const {
+  return weights_ ? weights_->surrogate(x) : rule_surrogate(rule_, book_);
+}
+
+Complaints Hwgq::audit_values(const Tensor& w) const { return weights_ ? weights_->audit_values(w) : Complaints{}; }
 
 NIBBLE_REGISTER_LAYER(Hwgq, "hwgq",
                       "Half-wave Gaussian quantization: activations of 1 to 4 bits, weights of -alpha or alpha.");

@@ -13,8 +13,8 @@ namespace nibble {
 ///                "log_tailed"                                                                        (sec. 4)
 ///   weights:     alpha sign(w), alpha = mean|w| of the filter, a constant in the backward rule "identity"  (sec. 3.1)
 /// The levels are the best for the positive half of a standard normal distribution: the input must be the output of a
-/// batch norm without gamma and beta. Steps of the uniform tables as released: 0.799, 0.538, 0.3217, 0.185 (1 to 4
-/// bits).
+/// batch norm without gamma and beta ("scale": false, "offset": false). Steps of the uniform tables as released: 0.799,
+/// 0.538, 0.3217, 0.185 (1 to 4 bits).
 class Hwgq final : public Quantizer {
  public:
   struct Options {
@@ -31,6 +31,9 @@ class Hwgq final : public Quantizer {
   std::string_view type() const override { return "hwgq"; }
   Tensor forward(Inputs in, const Pass& pass) override;
   Grid grid(const Tensor& x = {}) const override;
+  Claims claims() const override { return {.scale_equivariant = weights_ != nullptr}; }
+  Surrogate surrogate(const Tensor& x) const override;
+  Complaints audit_values(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
  private:

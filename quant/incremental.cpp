@@ -2,32 +2,12 @@
 
 #include <algorithm>
 
-#include "core/parallel.h"
 #include "quant/finite.h"
+#include "quant/promises.h"
+#include "quant/straight_through.h"
+#include "quant/surrogate.h"
 
 namespace nibble {
-
-namespace {
-
-/// A step-function's backward by a rule: u = x / unit, levels from lo to hi in the same unit.
-Tensor rule_gradient(const Tensor& x, const Tensor& dy, float unit, float lo, float hi, const BackwardRule& rule) {
-  Tensor dx = Tensor::empty_like(x);
-  const float *px = x.data<float>().data(), *pdy = dy.data<float>().data();
-  float* pdx = dx.mutable_data<float>().data();
-  parallel_for(0, x.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
-    constexpr int64_t kStretch = 1024;
-    float u[kStretch];
-    for (int64_t first = begin; first < end; first += kStretch) {
-      const int64_t n = std::min(kStretch, end - first);
-      for (int64_t i = 0; i < n; ++i) u[i] = px[first + i] / unit;
-      const auto length = static_cast<size_t>(n);
-      rule.input({u, length}, {pdy + first, length}, lo, hi, {pdx + first, length});
-    }
-  });
-  return dx;
-}
-
-}  // namespace
 
 void IncrementalQuantizer::Options::fields(Fields& f) {
   f.choice("role", role, {"weight"}, "what is quantized: weights only; a rule fills it in");
@@ -77,17 +57,6 @@ void IncrementalQuantizer::enter(const TrainClock& clock, const Tensor& w) {
   for (size_t i = 0; i < to.size(); ++i) to[i] = free[i] != 0 ? to[i] : from[i];
 }
 
-Tensor IncrementalQuantizer::straight_through(const Tensor& w) const {
-  const Grid grid = grid_of(centre());
-  const std::vector<float> levels = levels_of(grid, 0);
-  // A rule sees codes where the grid is uniform, else values.
-  const auto* uniform = std::get_if<Uniform>(&grid);
-  const float unit = uniform != nullptr ? uniform->scale[0] : 1.0f;
-  return record(type(), snap(w, grid), {w},
-                [w, unit, lo = levels.front() / unit, hi = levels.back() / unit,
-                 rule = rule_](const Tensor& dy) -> Grads { return {rule_gradient(w, dy, unit, lo, hi, *rule)}; });
-}
-
 Tensor IncrementalQuantizer::forward(Inputs in, const Pass& pass) {
   check_inputs(*this, in, 1);
   const Tensor& w = in[0];
@@ -98,7 +67,29 @@ Tensor IncrementalQuantizer::forward(Inputs in, const Pass& pass) {
   NIBBLE_CHECK(pass.clock != nullptr, type(), ": training needs to know its phase, and this pass has no clock");
   enter(*pass.clock, w);
   prepare(w, *pass.clock);
-  return common_.forward == "mixed" ? w : straight_through(w);
+  return common_.forward == "mixed" ? w : straight_through(type(), w, grid_of(centre()), rule_);
+}
+
+Surrogate IncrementalQuantizer::surrogate(const Tensor&) const {
+  if (common_.forward == "mixed") return elementwise(1, [](size_t, double w) { return w; });
+  return rule_surrogate(rule_, grid_of(centre()));
+}
+
+Complaints IncrementalQuantizer::audit_state(const Tensor& w) const {
+  Complaints wrong = positive_promise("centre", centre_);
+  if (phase() + 1 < phases_)
+    wrong.push_back(concat_text("expected training through all ", phases_, " phases, found ", phase() + 1, " begun"));
+  if (!wrong.empty() || !w.defined()) return wrong;
+  const std::vector<float> levels = levels_of(grid_of(centre()), 0);
+  const auto weights = w.data<float>();
+  const auto free = mask_.data<uint8_t>();
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (std::ranges::find(levels, weights[i]) == levels.end())
+      return {concat_text("expected every stored weight on one of the ", levels.size(), " levels, found ", weights[i],
+                          " at element ", i)};
+    if (free[i] != 0) return {concat_text("expected every weight to be fixed, found element ", i, " still free")};
+  }
+  return {};
 }
 
 void IncrementalQuantizer::visit(StateVisitor& visitor) {

@@ -26,9 +26,12 @@ class IncrementalQuantizer : public Quantizer {
   Tensor forward(Inputs in, const Pass& pass) final;
   /// Real before training has begun, unless there is a weight to take the centres from.
   Grid grid(const Tensor& w = {}) const final;
+  Surrogate surrogate(const Tensor& x) const final;
   Tensor mask() const final { return mask_; }
   void visit(StateVisitor& visitor) final;
   int phases() const final { return phases_; }
+  /// The last phase has begun, and every stored weight is fixed at one of the levels.
+  Complaints audit_state(const Tensor& w) const final;
 
  protected:
   IncrementalQuantizer(const Options& options, int phases);
@@ -46,7 +49,6 @@ class IncrementalQuantizer : public Quantizer {
 
  private:
   void enter(const TrainClock& clock, const Tensor& w);
-  Tensor straight_through(const Tensor& w) const;
 
   Options common_;
   int phases_;

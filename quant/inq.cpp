@@ -74,6 +74,15 @@ void Inq::join(int phase, const Tensor& w, std::span<uint8_t> free) const {
   for (auto it = candidates.begin(); it != end; ++it) free[*it] = 0;
 }
 
+Complaints Inq::audit_values(const Tensor& w) const {
+  for (const float v : w.data<float>()) {
+    int exponent = 0;
+    if (v != 0 && std::abs(std::frexp(v, &exponent)) != 0.5f)
+      return {concat_text("expected weights of 0 and signed powers of two, found ", v)};
+  }
+  return {};
+}
+
 NIBBLE_REGISTER_LAYER(Inq, "inq",
                       "Incremental network quantization (INQ): weights 0 or signed powers of two, fixed in portions.");
 

@@ -22,6 +22,7 @@ class Inq final : public IncrementalQuantizer {
   explicit Inq(const Options& options);
 
   std::string_view type() const override { return "inq"; }
+  Complaints audit_values(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
  protected:

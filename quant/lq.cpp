@@ -5,7 +5,9 @@
 
 #include "core/parallel.h"
 #include "quant/finite.h"
+#include "quant/promises.h"
 #include "quant/statistics.h"
+#include "quant/surrogate.h"
 
 namespace nibble {
 
@@ -172,18 +174,14 @@ Grid Lq::grid(const Tensor&) const { return basis_grid(form_, basis_.data<float>
 Tensor Lq::forward(Inputs in, const Pass& pass) {
   check_inputs(*this, in, 1);
   const Tensor& x = in[0];
-  if (pass.mode == Mode::eval) {
-    check_finite("lq", x);
-    return snap(x, grid());
-  }
+  if (pass.mode == Mode::eval) return snap_finite("lq", x, grid());
   if (state_.data<int64_t>()[0] == 0) {
     check_finite("lq", x);
     set_basis_from(x);
   }
   if (trains_basis()) {
-    check_finite("lq", x);
     tables_.build(std::get<BitPlanes>(grid()));
-    return record("lq", snap(x, grid()), {x, basis_},
+    return record("lq", snap_finite("lq", x, grid()), {x, basis_},
                   [x, tables = tables_, form = form_, rule = rule_](const Tensor& dy) -> Grads {
                     Tensor dv = basis_gradient(form, x, dy, tables);
                     return {input_gradient(x, dy, ends_of(tables), *rule), dv};
@@ -195,6 +193,12 @@ Tensor Lq::forward(Inputs in, const Pass& pass) {
   average();
   return record("lq", y, {x}, [x, ends = ends_of(tables_), rule = rule_](const Tensor& dy) -> Grads {
     return {input_gradient(x, dy, ends, *rule)};
+  });
+}
+
+Surrogate Lq::surrogate(const Tensor&) const {
+  return elementwise(static_cast<size_t>(channels()), [ends = ends_of(tables_), rule = rule_](size_t c, double x) {
+    return rule->surrogate(x, ends[c].first, ends[c].second);
   });
 }
 
@@ -212,6 +216,12 @@ void Lq::after_update() {
   take_over();
   if (!trains_basis()) return;
   for (float& v : basis_.mutable_data<float>()) v = bounded(v, 1);
+}
+
+Complaints Lq::audit_state(const Tensor&) const {
+  Complaints wrong = positive_promise("basis", basis_);
+  std::ranges::copy(started_promise(state_.data<int64_t>()[0] != 0), std::back_inserter(wrong));
+  return wrong;
 }
 
 NIBBLE_REGISTER_LAYER(Lq, "lq",

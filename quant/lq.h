@@ -43,6 +43,8 @@ class Lq final : public Quantizer {
   Grid grid(const Tensor& x = {}) const override;
   void visit(StateVisitor& visitor) override;
   void after_update() override;
+  Surrogate surrogate(const Tensor& x) const override;
+  Complaints audit_state(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
  private:

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "quant/best_step.h"
 #include "quant/finite.h"
+#include "quant/promises.h"
 #include "quant/statistics.h"
 #include "quant/step_gradient.h"
+#include "quant/surrogate.h"
 
 namespace nibble {
 
@@ -27,7 +30,10 @@ void Lsq::Options::fields(Fields& f) {
   f.choice("scale", scale, {"n_qp", "n", "none"},
            "gradient scale of the step: 1/sqrt(N Q_P), 1/sqrt(N) or 1 (the paper's table 3)");
   f("scale_factor", scale_factor, "multiplies the gradient scale (10 and 0.1 in table 3)", kPositive);
-  f("step", step, "initial step; 0 takes 2 mean|x| / sqrt(Q_P) of the first training tensor", kNonNegative);
+  f.choice("init", init, {"paper", "mse"},
+           "where the step starts: at 2 mean|x| / sqrt(Q_P) of the first training tensor, or at the one with the least "
+           "mean squared error on it");
+  f("step", step, "initial step; 0 takes it from the data as \"init\" says", kNonNegative);
   f.raw("backward", backward, "a backward rule", "gradient of the input; by default \"lsq\", the paper's eq. 5");
 }
 
@@ -36,6 +42,7 @@ Lsq::Lsq(const Options& options)
       lo_(options.is_signed ? -(1 << (options.bits - 1)) : 0),
       hi_(options.is_signed ? (1 << (options.bits - 1)) - 1 : (1 << options.bits) - 1),
       rule_(make_backward_rule(options.backward, "lsq")) {
+  NIBBLE_CHECK(!options.per_channel || options.role == "weight", "lsq: per_channel is for weights only");
   const int64_t steps = options_.per_channel ? options_.channels : 1;
   step_ = Tensor::full({steps}, options_.step > 0 ? static_cast<float>(options_.step) : 1.0f).set_requires_grad();
   const int64_t state[] = {options_.step > 0, 0};
@@ -48,9 +55,10 @@ Grid Lsq::grid(const Tensor&) const {
 }
 
 void Lsq::initialize_step(const Tensor& x) {
-  const std::vector<double> means = mean_absolute(x, step_.numel());
-  for (size_t c = 0; c < means.size(); ++c) {
-    const double step = std::min<double>(2 * means[c] / std::sqrt(hi_), kLargestStep);
+  const bool best = options_.init == "mse";
+  const std::vector<double> found = best ? best_steps(x, step_.numel(), lo_, hi_) : mean_absolute(x, step_.numel());
+  for (size_t c = 0; c < found.size(); ++c) {
+    const double step = std::min<double>(best ? found[c] : 2 * found[c] / std::sqrt(hi_), kLargestStep);
     step_.mutable_data<float>()[c] = std::max(static_cast<float>(step), kSmallestInitialStep);
   }
   state_.mutable_data<int64_t>()[0] = 1;
@@ -72,9 +80,11 @@ double Lsq::gradient_scale(const Tensor& x) const {
 Tensor Lsq::forward(Inputs in, const Pass& pass) {
   check_inputs(*this, in, 1);
   const Tensor& x = in[0];
-  check_finite("lsq", x);
-  if (pass.mode == Mode::train && !initialized()) initialize_step(x);
-  const Tensor y = snap(x, grid());
+  if (pass.mode == Mode::train && !initialized()) {
+    check_finite("lsq", x);
+    initialize_step(x);
+  }
+  const Tensor y = snap_finite("lsq", x, grid());
   return record("lsq", y, {x, step_},
                 [x, step = step_, used = step_.clone(), lo = lo_, hi = hi_, rule = rule_,
                  scale = gradient_scale(x)](const Tensor& dy) -> Grads {
@@ -85,6 +95,8 @@ Tensor Lsq::forward(Inputs in, const Pass& pass) {
                   return {g.dx, dstep};
                 });
 }
+
+Surrogate Lsq::surrogate(const Tensor&) const { return rule_surrogate(rule_, grid()); }
 
 void Lsq::visit(StateVisitor& visitor) {
   visitor.param("step", step_, {.decay = false});
@@ -97,6 +109,12 @@ void Lsq::after_update() {
     step = step > kLargestStep ? kLargestStep : kSmallestStep;  // NaN becomes the smallest
     ++state_.mutable_data<int64_t>()[1];
   }
+}
+
+Complaints Lsq::audit_state(const Tensor&) const {
+  Complaints wrong = positive_promise("step", step_);
+  std::ranges::copy(started_promise(initialized()), std::back_inserter(wrong));
+  return wrong;
 }
 
 NIBBLE_REGISTER_LAYER(Lsq, "lsq", "Learned step size quantization (LSQ): weights or activations, 2 to 8 bits.");

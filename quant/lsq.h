@@ -11,7 +11,8 @@ namespace nibble {
 ///           times the gradient scale g, by default 1/sqrt(N * hi)                           (sec. 2.2)
 ///   dq/dx = the backward rule at x/s; "lsq" is the paper's                                  (eq. 5)
 /// The step starts at 2 mean|x| / sqrt(hi) of the first tensor seen in training             (sec. 2.1)
-/// and stays between 1e-8 and 1e36: an update that would leave them is undone up to there and counted.
+/// or, with init "mse", at the one with the least mean squared error on that tensor; it
+/// stays between 1e-8 and 1e36: an update that would leave them is undone up to there and counted.
 class Lsq final : public Quantizer {
  public:
   struct Options {
@@ -23,6 +24,7 @@ class Lsq final : public Quantizer {
     std::string features = "sample";  ///< what N counts
     std::string scale = "n_qp";       ///< formula of g
     double scale_factor = 1.0;        ///< multiplies g
+    std::string init = "paper";       ///< or "mse"
     double step = 0;                  ///< initial step; 0 takes it from the data
     Config backward{};
     void fields(Fields& f);
@@ -34,6 +36,9 @@ class Lsq final : public Quantizer {
   Grid grid(const Tensor& x = {}) const override;
   void visit(StateVisitor& visitor) override;
   void after_update() override;
+  Claims claims() const override { return {.scale_equivariant = options_.step == 0}; }
+  Surrogate surrogate(const Tensor& x) const override;
+  Complaints audit_state(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
  private:

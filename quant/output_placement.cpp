@@ -11,10 +11,21 @@ constexpr const char* kInput = "input";
 
 bool is_pointwise(const Node& node) { return node.inputs.size() == 1 && node.layer->facts().pointwise.has_value(); }
 
-/// A layer with values of its own, that is, none that only picks or joins its inputs'.
+/// A pointwise layer that only clamps: what can be fused with an add or a concat. A batch norm needs a product per
+/// channel, and the paper quantizes a sum unless an activation follows it.
+bool only_clamps(const Node& node) {
+  const AffineClamp map = *node.layer->facts().pointwise;
+  const auto all = [](const std::vector<float>& list, float value) {
+    return std::ranges::all_of(list, [value](float v) { return v == value; });
+  };
+  return all(map.a, 1) && all(map.b, 0);
+}
+
+/// A layer with values of its own, not only such of its inputs, or a concat, whose parts are to share a scale.
 bool computes(const Node& node) {
-  return node.layer->weight_slot() != nullptr || node.layer->type() == "add" || node.layer->type() == "concat" ||
-         node.layer->facts().gemm.has_value();
+  const Facts facts = node.layer->facts();
+  return node.layer->weight_slot() != nullptr || facts.gemm.has_value() || facts.join != Join::none ||
+         (facts.window && facts.window->mean);
 }
 
 }  // namespace
@@ -34,7 +45,10 @@ std::vector<OutputSite> output_sites(const Graph& graph) {
     const std::string head = before == fused.end() ? node.name : before->second;
     const std::vector<const Node*>& next = readers[node.name];
     const bool alone = next.size() == 1 && std::ranges::count(outputs, node.name) == 0;
-    if (alone && (is_pointwise(*next[0]) || next[0]->layer->type() == "concat"))
+    const Facts begin = graph.node(head).layer->facts();
+    const bool has_factors = begin.join == Join::none && !begin.window;
+    const bool fits = alone && is_pointwise(*next[0]) && (has_factors || only_clamps(*next[0]));
+    if (fits || (alone && next[0]->layer->facts().join == Join::channels))
       fused[node.name] = head;
     else
       sites.push_back({node.name, head});

@@ -14,10 +14,11 @@ struct OutputSite {
   std::string head;   ///< the layer at the beginning of the fused operator, by whose name rules choose
 };
 
-/// Where activations are quantized: the input; and behind every convolution, linear layer, add and concat together with
-/// the batch norms and activation functions that follow it as its only readers. So a branch is quantized before it is
+/// Where activations are quantized: the input; and behind every convolution, linear layer, add, concat and average
+/// pooling, whose results are new values, together with the batch norms and activation functions that follow it as its
+/// only readers; but a sum, concat or mean is quantized before a batch norm. So a branch is quantized before it is
 /// added, a sum before or after its activation but never twice, and the logits. What a concat alone reads is quantized
-/// behind the concat, where all parts share one scale. Pooling, reshaping and dropout get none of their own. In the
+/// behind the concat, where all parts share one scale. Max-pooling, reshaping and dropout get none of their own. In the
 /// order of the graph.
 std::vector<OutputSite> output_sites(const Graph& graph);
 

@@ -4,6 +4,8 @@
 
 #include "quant/blocks.h"
 #include "quant/finite.h"
+#include "quant/promises.h"
+#include "quant/surrogate.h"
 #include "quant/unit_range.h"
 
 namespace nibble {
@@ -71,16 +73,24 @@ Tensor Pact::forward(Inputs in, const Pass& pass) {
   check_inputs(*this, in, 1);
   if (weights_) return weights_->forward(in, pass);
   const Tensor& x = in[0];
-  check_finite(type(), x);
   if (pass.mode == Mode::train) {
-    if (state_.data<int64_t>()[0] == 0) initialize_alpha(x);
+    if (state_.data<int64_t>()[0] == 0) {
+      check_finite(type(), x);
+      initialize_alpha(x);
+    }
     used_ = alpha_.item();
   }
-  return record("pact", snap(x, grid()), {x, alpha_},
+  return record("pact", snap_finite(type(), x, grid()), {x, alpha_},
                 [x, alpha = alpha_.item(), bits = options_.bits, rule = rule_](const Tensor& dy) -> Grads {
                   const UnitGradients g = unit_gradients(x, dy, alpha, bits, *rule);
                   return {g.dx, Tensor::of({static_cast<float>(g.drange)})};
                 });
+}
+
+Claims Pact::claims() const { return weights_ ? weights_->claims() : Claims{.scale_equivariant = options_.alpha == 0}; }
+
+Surrogate Pact::surrogate(const Tensor& x) const {
+  return weights_ ? weights_->surrogate(x) : rule_surrogate(rule_, grid());
 }
 
 void Pact::visit(StateVisitor& visitor) {
@@ -95,6 +105,15 @@ void Pact::after_update() {
   if (alpha >= kSmallestAlpha && alpha <= kLargestAlpha) return;
   alpha = std::isfinite(alpha) ? std::min(std::max(alpha, kSmallestAlpha), kLargestAlpha) : used_;
   ++state_.mutable_data<int64_t>()[1];
+}
+
+Complaints Pact::audit_values(const Tensor& w) const { return weights_ ? weights_->audit_values(w) : Complaints{}; }
+
+Complaints Pact::audit_state(const Tensor& w) const {
+  if (weights_) return weights_->audit_state(w);
+  Complaints wrong = positive_promise("alpha", alpha_);
+  std::ranges::copy(started_promise(state_.data<int64_t>()[0] != 0), std::back_inserter(wrong));
+  return wrong;
 }
 
 NIBBLE_REGISTER_LAYER(Pact, "pact", "PACT: activations clipped at a learned level, 1 to 8 bits; weights as dorefa.");

@@ -30,6 +30,10 @@ class Pact final : public Quantizer {
   Grid grid(const Tensor& x = {}) const override;
   void visit(StateVisitor& visitor) override;
   void after_update() override;
+  Claims claims() const override;
+  Surrogate surrogate(const Tensor& x) const override;
+  Complaints audit_values(const Tensor& w) const override;
+  Complaints audit_state(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
  private:

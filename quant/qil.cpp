@@ -6,7 +6,9 @@
 
 #include "core/parallel.h"
 #include "quant/finite.h"
+#include "quant/promises.h"
 #include "quant/statistics.h"
+#include "quant/surrogate.h"
 #include "quant/threshold.h"
 
 namespace nibble {
@@ -136,8 +138,10 @@ void Qil::initialize_interval(const Tensor& x) {
 Tensor Qil::forward(Inputs in, const Pass& pass) {
   check_inputs(*this, in, 1);
   const Tensor& x = in[0];
-  check_finite(type(), x);
-  if (pass.mode == Mode::train && state_.data<int64_t>()[0] == 0) initialize_interval(x);
+  if (pass.mode == Mode::train && state_.data<int64_t>()[0] == 0) {
+    check_finite(type(), x);
+    initialize_interval(x);
+  }
   const Interval at{center_.item(), width_.item(), weights() ? gamma_.item() : 1.0, steps_, weights()};
   const auto backward = [x, at, rule = rule_](const Tensor& dy) -> Grads {
     Tensor dx = Tensor::empty_like(x);
@@ -162,9 +166,18 @@ Tensor Qil::forward(Inputs in, const Pass& pass) {
       grads.push_back(Tensor::full({1}, static_cast<float>(total[k])));
     return grads;
   };
-  const Tensor y = snap(x, grid());
+  const Tensor y = snap_finite(type(), x, grid());
   if (weights()) return record("qil", y, {x, center_, width_, gamma_}, backward);
   return record("qil", y, {x, center_, width_}, backward);
+}
+
+Surrogate Qil::surrogate(const Tensor&) const {
+  const Interval at{center_.item(), width_.item(), weights() ? gamma_.item() : 1.0, steps_, weights()};
+  return elementwise(1, [at, rule = rule_](size_t, double x) {
+    const double v = at.is_weight ? std::abs(x) : x, z = (v - at.center + at.width) / (2 * at.width);
+    const double y = rule->surrogate(at.steps * z, 0, at.steps) / at.steps;
+    return std::copysign(1.0, at.is_weight ? x : 1.0) * (at.gamma == 1 ? y : std::pow(std::max(y, 0.0), at.gamma));
+  });
 }
 
 void Qil::visit(StateVisitor& visitor) {
@@ -191,6 +204,13 @@ void Qil::after_update() {
   guard(center_, 0);
   guard(width_, kSmallestWidth);
   if (weights()) guard(gamma_, kSmallestGamma);
+}
+
+Complaints Qil::audit_state(const Tensor&) const {
+  Complaints wrong = positive_promise("width", width_);
+  if (weights()) std::ranges::copy(positive_promise("gamma", gamma_), std::back_inserter(wrong));
+  std::ranges::copy(started_promise(state_.data<int64_t>()[0] != 0), std::back_inserter(wrong));
+  return wrong;
 }
 
 NIBBLE_REGISTER_LAYER(Qil, "qil", "Learned quantization intervals (QIL): weights or activations, 2 to 8 bits.");

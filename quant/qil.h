@@ -14,7 +14,8 @@ namespace nibble {
 ///   dq/dw = gamma z^(gamma-1) 0.5/d,  dq/dc = -sign(w) dq/dw,  dq/dd = -sign(w) dq/dw (|w| - c)/d,
 ///   dq/dgamma = sign(w) z^gamma ln z
 /// The interval starts as [0, max|w|] for weights and [0, the 99.9 % quantile of the first batch] for activations;
-/// c >= 0 and d >= 1e-4 always.
+/// c >= 0 and d >= 1e-4 always. The paper's progressive training (5, 4, 3, 2 bits) is one run for each width, starting
+/// from the checkpoint of the one before ("train": {"init": ...}), which hands its interval on.
 class Qil final : public Quantizer {
  public:
   struct Options {
@@ -34,6 +35,10 @@ class Qil final : public Quantizer {
   Grid grid(const Tensor& x = {}) const override;
   void visit(StateVisitor& visitor) override;
   void after_update() override;
+  Claims claims() const override { return {.idempotent = false}; }
+  /// Where gamma is not 1 this holds for rules that are the identity between the ends.
+  Surrogate surrogate(const Tensor& x) const override;
+  Complaints audit_state(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
  private:

@@ -84,6 +84,19 @@ Tensor record_sign(std::string_view who, const Tensor& x, float scale, std::shar
   });
 }
 
+float glorot_lr_factor(const std::string& scale, const Tensor& weight) {
+  if (scale == "none" || weight.rank() < 2 || weight.numel() == 0) return 1;
+  const double fan_in = static_cast<double>(weight.numel()) / static_cast<double>(weight.dim(0));
+  const double window = fan_in / static_cast<double>(weight.dim(1));
+  const double squared = (fan_in + window * static_cast<double>(weight.dim(0))) / 1.5;
+  return static_cast<float>(scale == "glorot" ? std::sqrt(squared) : squared);
+}
+
+const std::vector<std::string>& glorot_lr_scales() {
+  static const std::vector<std::string> scales{"glorot", "glorot_squared", "none"};
+  return scales;
+}
+
 void clamp_in_place(const Tensor& w, float bound) {
   float* values = w.mutable_data<float>().data();
   Blocks(w.numel(), 1).each([=](const Block& b) {

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -29,6 +30,12 @@ Tensor sign_gradient(const Tensor& x, const Tensor& dy, std::span<const float> s
 /// One recorded step: scale * sign(x), or random_sign if there is an rng. Throws Error naming `who` if x is not finite.
 Tensor record_sign(std::string_view who, const Tensor& x, float scale, std::shared_ptr<const BackwardRule> rule,
                    Rng* rng = nullptr);
+/// The factor of BinaryConnect's code on the learning rate of a binary weight (O, I, ...): 1 / sqrt(1.5 / (fan_in +
+/// fan_out)), the inverse of Glorot's coefficient, with fan_in = I times the window and fan_out = O times the window
+/// ("glorot"); its square, which the paper has for plain SGD ("glorot_squared"); or 1 ("none").
+float glorot_lr_factor(const std::string& scale, const Tensor& weight);
+/// The accepted values of `scale`.
+const std::vector<std::string>& glorot_lr_scales();
 /// Clamps the elements to [-bound, bound] in place.
 void clamp_in_place(const Tensor& w, float bound);
 

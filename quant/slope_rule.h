@@ -6,7 +6,8 @@
 
 namespace nibble {
 
-/// A backward rule without options that is one formula: Formula has kName and slope(u, lo, hi).
+/// A backward rule without options that is one formula: Formula has kName, slope(u, lo, hi)
+/// and surrogate(u, lo, hi), the function that the slope is the derivative of.
 template <class Formula>
 class SlopeRule final : public BackwardRule {
  public:
@@ -28,6 +29,7 @@ class SlopeRule final : public BackwardRule {
       std::copy_n(result, n, dx.data() + first);
     }
   }
+  double surrogate(double u, double lo, double hi) const override { return Formula::surrogate(u, lo, hi); }
 };
 
 }  // namespace nibble

@@ -1,11 +1,14 @@
 #include "quant/ttq.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "quant/blocks.h"
 #include "quant/finite.h"
+#include "quant/promises.h"
 #include "quant/statistics.h"
+#include "quant/surrogate.h"
 #include "quant/twn.h"
 
 namespace nibble {
@@ -50,6 +53,8 @@ Sums zone_gradients(const Tensor& w, const Tensor& dy, const Tensor& dw, float d
 void Ttq::Options::fields(Fields& f) {
   f.choice("role", role, {"weight"}, "what is quantized; a rule fills it in");
   f("threshold", threshold, "t: weights within t max|w| become 0", {0, 1});
+  f("sparsity", sparsity, "r: this part of the weights becomes 0, whatever their magnitudes; 0 uses the threshold",
+    {0, 0.999});
   f.choice("init", init, {"one", "twn"},
            "where Wp and Wn start: at 1 as in the released code, or at the TWN scale of the weights");
   f.raw("backward", backward, "a backward rule", "further factor of the weight's gradient; by default \"identity\"");
@@ -67,7 +72,15 @@ Ttq::Ttq(const Options& options)
 float Ttq::delta(const Tensor& w) const {
   const float largest = max_absolute(w, 1)[0];
   if (!std::isfinite(largest)) check_finite(type(), w);
-  return static_cast<float>(options_.threshold * largest);
+  if (options_.sparsity == 0 || w.numel() == 0) return static_cast<float>(options_.threshold * largest);
+  std::vector<float> magnitudes;
+  magnitudes.reserve(w.data<float>().size());
+  for (const float v : w.data<float>()) magnitudes.push_back(std::abs(v));
+  const auto zeros = static_cast<std::ptrdiff_t>(std::llround(options_.sparsity * static_cast<double>(w.numel())));
+  if (zeros == 0) return 0;
+  const auto quantile = magnitudes.begin() + (zeros - 1);
+  std::nth_element(magnitudes.begin(), quantile, magnitudes.end());
+  return *quantile;
 }
 
 Codebook Ttq::book(float delta) const {
@@ -102,6 +115,14 @@ Tensor Ttq::forward(Inputs in, const Pass& pass) {
                 });
 }
 
+Surrogate Ttq::surrogate(const Tensor& x) const {
+  return elementwise(1, [most = static_cast<double>(delta(x)), up = static_cast<double>(wp_.item()),
+                         down = static_cast<double>(wn_.item()), rule = rule_](size_t, double w) {
+    const double factor = w > most ? up : w < -most ? down : 1;
+    return factor * rule->surrogate(w, -down, up);
+  });
+}
+
 void Ttq::visit(StateVisitor& visitor) {
   visitor.param("wp", wp_, {.decay = false});
   visitor.param("wn", wn_, {.decay = false});
@@ -115,6 +136,14 @@ void Ttq::after_update() {
     level = std::isfinite(level) ? std::clamp(level, kSmallest, kLargest) : used_[k];
     ++state_.mutable_data<int64_t>()[1];
   }
+}
+
+Complaints Ttq::audit_values(const Tensor& w) const { return levels_promise(w, 1, true, false); }
+
+Complaints Ttq::audit_state(const Tensor&) const {
+  Complaints wrong = positive_promise("wp", wp_);
+  std::ranges::copy(positive_promise("wn", wn_), std::back_inserter(wrong));
+  return wrong;
 }
 
 NIBBLE_REGISTER_LAYER(Ttq, "ttq", "Trained ternary quantization: -Wn, 0 or Wp with both levels learned.");

@@ -7,6 +7,7 @@ namespace nibble {
 
 /// Trained ternary quantization (Zhu et al., ICLR 2017). Weights of any shape in, same shape out.
 ///   q(w) = Wp where w > delta, -Wn where w < -delta, else 0; delta = t max|w|, a constant backwards   (eq. 6, 9)
+///          or, with sparsity r > 0, the r-quantile of |w|, so that the part r of the weights is 0     (sec. 3)
 ///   dL/dWp = sum of dL/dq over w > delta, dL/dWn = minus the sum over w < -delta                      (eq. 7)
 ///   dL/dw = dL/dq times Wp, 1 or Wn in the three zones                                               (eq. 8)
 ///           times the backward rule at w, which the paper lacks ("identity")
@@ -18,6 +19,7 @@ class Ttq final : public Quantizer {
   struct Options {
     std::string role = "weight";
     double threshold = 0.05;  ///< t
+    double sparsity = 0;      ///< r; 0 takes the threshold
     std::string init = "one";
     Config backward;
     void fields(Fields& f);
@@ -29,6 +31,10 @@ class Ttq final : public Quantizer {
   Grid grid(const Tensor& x = {}) const override;
   void visit(StateVisitor& visitor) override;
   void after_update() override;
+  Claims claims() const override { return {.scale_equivariant = options_.init == "twn"}; }
+  Surrogate surrogate(const Tensor& x) const override;
+  Complaints audit_values(const Tensor& w) const override;
+  Complaints audit_state(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
  private:

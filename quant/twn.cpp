@@ -5,7 +5,9 @@
 
 #include "quant/blocks.h"
 #include "quant/finite.h"
+#include "quant/promises.h"
 #include "quant/statistics.h"
+#include "quant/surrogate.h"
 
 namespace nibble {
 
@@ -144,6 +146,12 @@ Tensor Twn::forward(Inputs in, const Pass&) {
   });
   return record("twn", q, {w},
                 [w, fit, rule = rule_](const Tensor& dy) -> Grads { return {ternary_gradient(w, dy, fit, *rule)}; });
+}
+
+Surrogate Twn::surrogate(const Tensor& x) const { return rule_surrogate(rule_, grid(x)); }
+
+Complaints Twn::audit_values(const Tensor& w) const {
+  return levels_promise(w, options_.per_channel ? w.dim(0) : 1, true);
 }
 
 NIBBLE_REGISTER_LAYER(Twn, "twn", "Ternary weight networks: -alpha, 0 or alpha by a threshold on |w|.");

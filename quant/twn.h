@@ -28,6 +28,9 @@ class Twn final : public Quantizer {
   std::string_view type() const override { return "twn"; }
   Tensor forward(Inputs in, const Pass& pass) override;
   Grid grid(const Tensor& x = {}) const override;
+  Claims claims() const override { return {.scale_equivariant = true}; }
+  Surrogate surrogate(const Tensor& x) const override;
+  Complaints audit_values(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }
 
  private:

@@ -9,9 +9,16 @@ Command train_command();
 Command eval_command();
 Command inspect_command();
 Command check_command();
+Command quantize_command();
+Command audit_command();
+Command pack_command();
+Command lower_command();
+Command verify_command();
 Command predict_command();
 Command import_command();
 Command bench_command();
+Command evidence_command();
+Command results_command();
 Command reference_command();
 
 }  // namespace nibble

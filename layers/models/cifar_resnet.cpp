@@ -14,6 +14,8 @@ void CifarResnetOptions::fields(Fields& f) {
   f.choice("pad", pad, {"both", "behind"}, "shortcut A: on which side of the channels the zeros go");
   f.choice("order", order, {"post", "pre", "lq"},
            "post-activation, pre-activation, or pre-activation as in LQ-Nets' code (one more batch norm per block)");
+  f.choice("activation", activation, {"relu", "none"},
+           "none leaves the ReLUs out: for activation quantizers that take the sign themselves");
   f.choice("init", init, {"he_fan_in", "he_fan_out", "xavier"}, "how the weights are drawn");
   f("input", input, "height, width and channels of an image", {1, 4096});
 }
@@ -64,7 +66,9 @@ class Builder {
     return graph_.add(name, {{"type", "batch_norm"}, {"channels", channels_}}, {x});
   }
 
-  std::string relu(const std::string& name, const std::string& x) { return graph_.add(name, {{"type", "relu"}}, {x}); }
+  std::string relu(const std::string& name, const std::string& x) {
+    return options_.activation == "none" ? x : graph_.add(name, {{"type", "relu"}}, {x});
+  }
 
   std::string bn_relu(const std::string& bn_name, const std::string& relu_name, const std::string& x) {
     return relu(relu_name, bn(bn_name, x));

@@ -5,10 +5,12 @@
 namespace nibble {
 
 /// Residual networks for small images with three stages of basic blocks (He et al., CVPR 2016, sec. 4.2), depth 6n + 2.
+/// Without an activation ("none") the quantizers in front of the convolutions are the only non-linearity, as binarized
+/// networks have it: the sign of what a ReLU lets through says nothing.
 struct CifarResnetOptions {
   int classes = 10;
   int width = 16;
-  std::string shortcut = "A", pool = "subsample", pad = "both", order = "post", init = "he_fan_in";
+  std::string shortcut = "A", pool = "subsample", pad = "both", order = "post", activation = "relu", init = "he_fan_in";
   std::vector<int> input{32, 32, 3};
   void fields(Fields& f);
 };

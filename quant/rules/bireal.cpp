@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "quant/slope_rule.h"
 
 namespace nibble {
@@ -8,6 +10,7 @@ namespace {
 struct BiReal {
   static constexpr std::string_view kName = "bireal";
   static float slope(float u, float, float) { return u > -1 && u < 1 ? 2.0f - 2.0f * (u < 0 ? -u : u) : 0.0f; }
+  static double surrogate(double u, double, double) { return u <= -1 ? -1 : u >= 1 ? 1 : 2 * u - u * std::abs(u); }
 };
 
 }  // namespace

@@ -8,6 +8,7 @@ namespace {
 struct Identity {
   static constexpr std::string_view kName = "identity";
   static float slope(float, float, float) { return 1.0f; }
+  static double surrogate(double u, double, double) { return u; }
 };
 
 }  // namespace

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "quant/slope_rule.h"
 
 namespace nibble {
@@ -8,6 +10,9 @@ namespace {
 struct LogTailed {
   static constexpr std::string_view kName = "log_tailed";
   static float slope(float u, float lo, float hi) { return u <= lo ? 0.0f : u <= hi ? 1.0f : 1.0f / (u - (hi - 1.0f)); }
+  static double surrogate(double u, double lo, double hi) {
+    return u <= hi ? std::max(u, lo) : hi + std::log(u - (hi - 1));
+  }
 };
 
 }  // namespace

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "quant/backward_rule.h"
 
 namespace nibble {
@@ -16,6 +18,7 @@ class QilRule final : public BackwardRule {
   void input(View u, View dy, float lo, float hi, std::span<float> dx) const override {
     for (size_t i = 0; i < u.size(); ++i) dx[i] = u[i] >= lo && u[i] <= hi ? dy[i] : 0.0f;
   }
+  double surrogate(double u, double lo, double hi) const override { return std::clamp(u, lo, hi); }
   double step(View u, View, View dy, float lo, float hi) const override {
     double sum = 0;
     for (size_t i = 0; i < u.size(); ++i) sum -= u[i] >= lo && u[i] <= hi ? dy[i] * u[i] : 0.0f;

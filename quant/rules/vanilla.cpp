@@ -8,6 +8,7 @@ namespace {
 struct Vanilla {
   static constexpr std::string_view kName = "vanilla";
   static float slope(float u, float lo, float) { return u > lo ? 1.0f : 0.0f; }
+  static double surrogate(double u, double lo, double) { return std::max(u, lo); }
 };
 
 }  // namespace

@@ -65,6 +65,37 @@ TEST_CASE("uniform grid: ties are half to even of the quotient, before the offse
   CHECK(snapped({0.75f, 1.75f}, shifted) == std::vector<float>{0.25f, 2.25f});
 }
 
+TEST_CASE("uniform grid: with ties up, halves go to the higher code on either side of 0, in codes and in values") {
+  const Tensor x = Tensor::of({-9, -1.25f, -0.75f, -0.25f, 0.25f, 0.75f, 1.25f, 9});
+  const Uniform grid{{0.5f}, {0}, -2, 3, Ties::up};
+  CHECK(values_of(snap(x, grid)) == std::vector<float>{-1, -1, -0.5f, 0, 0.5f, 1, 1.5f, 1.5f});
+  CHECK(snapped({std::nextafter(0.25f, 0.0f), std::nextafter(-0.25f, -1.0f)}, grid) == std::vector<float>{0, -0.5f});
+  CHECK(same_bits(decode(encode(x, grid), grid), snap(x, grid)));
+  const Uniform shifted{{0.5f}, {-1}, 0, 5, Ties::up};
+  CHECK(same_bits(snap(x, shifted), snap(x, grid)));
+  CHECK(as_uniform(grid)->ties == Ties::up);
+}
+
+TEST_CASE("snap_finite: is snap, and refuses what is not finite by name and place") {
+  const Tensor x = Tensor::of({-3, 0.2f, 0.7f, std::numeric_limits<float>::max()});
+  const Grid grids[] = {Uniform{{0.5f}, {0}, -2, 3}, Codebook{{0, 1}, {0.5f}}, BitPlanes{{0}, {{1}, {2}}}};
+  for (const Grid& grid : grids) {
+    CHECK(same_bits(snap_finite("me", x, grid), snap(x, grid)));
+    for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                            std::numeric_limits<float>::quiet_NaN()}) {
+      const Tensor y = x.clone();
+      y.mutable_data<float>()[2] = bad;
+      std::string message;
+      try {
+        snap_finite("me", y, grid);
+      } catch (const Error& error) {
+        message = error.what();
+      }
+      CHECK(message.find("me: expected finite numbers, element 2 of a tensor of shape [4] is") == 0);
+    }
+  }
+}
+
 TEST_CASE("every grid: decode then encode gives the code back, and snap equals decode of encode") {
   const std::vector<Grid> grids = {Uniform{{0.1f}, {0.0f}, 0, 255},       Uniform{{0.3f}, {0.0f}, -128, 127},
                                    Uniform{{0.7f}, {-1.3f}, 0, 14},       Uniform{{2.0f}, {0.0f}, 5, 5},

@@ -95,11 +95,23 @@ TEST_CASE("describe: the table of ResNet-20 has the shapes of the paper") {
   CHECK(mentions(message_of([] { describe(Graph()); }), {"shape"}));
 }
 
+TEST_CASE("models: a CIFAR ResNet without activations has the other nodes as before") {
+  const Graph with = build_model(parse_config(R"({"type":"resnet_cifar","depth":8,"order":"pre"})", "m.json"));
+  const Graph without =
+      build_model(parse_config(R"({"type":"resnet_cifar","depth":8,"order":"pre","activation":"none"})", "m.json"));
+  std::vector<std::string> expected, names;
+  for (const Node& node : with.nodes())
+    if (node.layer->type() != "relu") expected.push_back(node.name);
+  for (const Node& node : without.nodes()) names.push_back(node.name);
+  CHECK(names == expected);
+}
+
 TEST_CASE("models: every one is built, written out, read back and run in both modes") {
   const std::vector<Json> models{
       {{"type", "resnet_cifar"}, {"depth", 8}, {"width", 4}},
       {{"type", "resnet_cifar"}, {"depth", 14}, {"width", 4}, {"order", "pre"}, {"shortcut", "B"}},
       {{"type", "resnet_cifar"}, {"depth", 14}, {"width", 4}, {"order", "lq"}, {"pool", "average"}, {"pad", "behind"}},
+      {{"type", "resnet_cifar"}, {"depth", 8}, {"width", 4}, {"order", "pre"}, {"activation", "none"}},
       {{"type", "small_resnet"}, {"width", 4}, {"classes", 7}, {"input", {16, 12, 1}}},
       {{"type", "vgg_small"}, {"width", 4}, {"input", {17, 9, 3}}},
   };

@@ -13,7 +13,7 @@ cp -r "$source/apps/examples" "$build/package/source"
   -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_PREFIX_PATH="$build/prefix"
 "$cmake" --build "$build/package/build"
 example=$build/package/build/train_custom_layer
-for program in "$build/prefix/bin/nibble" "$example"; do
+for program in "$build/prefix/bin/nibble" "$example" "$build/package/build/custom_quantizer"; do
   if ldd "$program" | grep openblas | grep -v /openblas-openmp/; then
     echo "$program found another OpenBLAS than the OpenMP build"
     exit 1
@@ -23,3 +23,10 @@ done
 output=$("$example" 1)
 echo "$output"
 grep -qE '^epoch 1: test accuracy [0-9.]+ %$' <<<"$output"
+# A quantizer and a backward rule of the user's in nibble's own commands.
+custom=$build/package/build/custom_quantizer
+"$custom" train "$build/package/source/custom_quantizer.json" --out "$build/package/run" 2>&1 | tee "$build/package/log"
+sed -nE 's/^epoch [0-9]+\/3  train loss ([0-9.]+) .*/\1/p' "$build/package/log" |
+  awk 'NR > 1 && $1 >= last { rising = 1 } { last = $1 } END { exit rising || NR != 3 }'
+"$custom" eval "$build/package/run"
+"$custom" inspect "$build/package/run/last.safetensors" | grep fixed_point

@@ -113,6 +113,34 @@ TEST_CASE("affine: halves are rounded up, or to even where that is asked for, as
   CHECK(same_bits(run(*even, x), snap(x, even->grid())));
 }
 
+TEST_CASE("affine: evaluation is snap on the stated grid, bit for bit, for ranges that make many ties") {
+  for (const char* ties : {"up", "even"}) {
+    const auto q = make({{"bits", 4}, {"ties", ties}});
+    const Tensor range = Tensor::of({-0.5f, 7.0f});  // S = 1/2: every odd multiple of 1/4 is a tie
+    q->forward({&range, 1}, {Mode::train});
+    Tensor x = Tensor::empty({4001});
+    for (size_t i = 0; i < 4001; ++i) x.mutable_data<float>()[i] = (static_cast<float>(i) - 2000) / 256;
+    const Facts facts = q->facts();
+    REQUIRE(facts.snaps_to);
+    const Tensor y = q->forward({&x, 1}, {});
+    CHECK(same_bits(y, snap(x, *facts.snaps_to)));
+    CHECK(same_bits(y, decode(encode(x, *facts.snaps_to), *facts.snaps_to)));
+    for (size_t i = 0; i < 4001; ++i) {
+      const double v = x.data<float>()[i], u = std::clamp(v, -0.5, 7.0) / 0.5;
+      const double code = ties[0] == 'u' ? std::floor(u + 0.5) : std::nearbyint(u);
+      REQUIRE(double{y.data<float>()[i]} == 0.5 * code);
+    }
+  }
+}
+
+TEST_CASE("affine: a weight's values per channel are snap on its grid, bit for bit") {
+  const Tensor w = random_tensor({5, 3, 3, 3}, 8);
+  for (const bool symmetric : {false, true}) {
+    const auto q = make({{"role", "weight"}, {"per_channel", true}, {"channels", 5}, {"symmetric", symmetric}});
+    CHECK(same_bits(q->forward({&w, 1}, {}), snap(w, q->grid(w))));
+  }
+}
+
 TEST_CASE("affine: the gradient passes on the ends of the nudged range and not beyond") {
   for (const float m : {1.0f, 0.1f, 0.3f, 1e-3f, 7.7f, 123.456f}) {
     CAPTURE(m);

@@ -212,6 +212,30 @@ TEST_CASE("folded conv: every mode follows section 5.2, forward and backward, wi
   }
 }
 
+TEST_CASE("folded conv: statistics freeze for the last tenth of training, another share, or after given passes") {
+  const auto frozen_from = [](const Json& options, bool clocked = true) {
+    Json json{{"type", "conv2d_bn"}, {"in", 3}, {"out", 4}};
+    json.update(options);
+    const auto conv = Registry<Layer>::get().make(Config(json));
+    conv->initialize(Rng(1));
+    Graph graph(Shape{7, 7, 3});
+    graph.add("conv", conv, {"input"});
+    for (int step = 0; step < 20; ++step) {
+      const TrainClock clock{.step = step, .total_steps = 20};
+      const Tensor before = tensor_named(graph, "conv.bn.running_mean").clone();
+      graph.forward(random_tensor({2, 7, 7, 3}, 100 + static_cast<uint64_t>(step)),
+                    {.mode = Mode::train, .step = step, .clock = clocked ? &clock : nullptr});
+      if (same_bits(before, tensor_named(graph, "conv.bn.running_mean"))) return step;
+    }
+    return -1;
+  };
+  CHECK(frozen_from(Json::object()) == 18);
+  CHECK(frozen_from({{"freeze_share", 0.5}}) == 10);
+  CHECK(frozen_from({{"freeze_share", 0}}) == -1);
+  CHECK(frozen_from({{"freeze", 7}}) == 7);
+  CHECK(frozen_from(Json::object(), false) == -1);
+}
+
 TEST_CASE("folded conv: in evaluation an image's output does not depend on its batch mates or change the state") {
   Graph graph = fold_batch_norm(float_network());
   graph.nodes()[0].layer->weight_slot()->set(make_layer({{"type", "affine"}, {"role", "weight"}}));

@@ -1,5 +1,6 @@
 #include "quant/lsq.h"
 
+#include "quant/best_step.h"
 #include "tests/quant/baseline_support.h"
 
 using namespace nibble;
@@ -82,6 +83,24 @@ TEST_CASE("lsq: the first step is 2 mean|v| / sqrt(Q_P) of the first training te
     CHECK(compare({step_of(*lsq)}, {expected}, 1e-6) == "");
   }
   const auto dead = make_quantizer(lsq_json(4, false));
+  const Tensor zeros = Tensor::zeros({3});
+  dead->forward({&zeros, 1}, {.mode = Mode::train});
+  CHECK(step_of(*dead) == 1e-6f);
+}
+
+TEST_CASE("lsq: with init mse the first step has the least mean squared error, for weights per channel, too") {
+  const Tensor x = relu(normal_tensor({64, 3, 5, 5}, 4)), later = Tensor::full({1, 4}, 9);
+  const auto act = make_quantizer(lsq_json(2, false, {{"init", "mse"}}));
+  act->forward({&x, 1}, {.mode = Mode::train});
+  CHECK(step_of(*act) == doctest::Approx(best_steps(x, 1, 0, 3)[0]));
+  act->forward({&later, 1}, {.mode = Mode::train});
+  CHECK(step_of(*act) == doctest::Approx(best_steps(x, 1, 0, 3)[0]));
+  const Tensor w = normal_tensor({2, 3, 5, 5}, 5, 0.1f);
+  const auto weight = make_quantizer(lsq_json(3, true, {{"init", "mse"}, {"per_channel", true}, {"channels", 2}}));
+  weight->forward({&w, 1}, {.mode = Mode::train});
+  const std::vector<double> best = best_steps(w, 2, -4, 3);
+  CHECK(compare({step_of(*weight, 0), step_of(*weight, 1)}, {best[0], best[1]}, 1e-6) == "");
+  const auto dead = make_quantizer(lsq_json(4, false, {{"init", "mse"}}));
   const Tensor zeros = Tensor::zeros({3});
   dead->forward({&zeros, 1}, {.mode = Mode::train});
   CHECK(step_of(*dead) == 1e-6f);

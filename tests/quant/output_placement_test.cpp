@@ -37,16 +37,36 @@ TEST_CASE("output placement: one site per fused operator of a residual network")
                                           "layer3.0.relu1<layer3.0.conv1",
                                           "layer3.0.bn2<layer3.0.conv2",
                                           "layer3.0.relu2<layer3.0.add",
+                                          "pool<pool",
                                           "linear<linear"};
   CHECK(places(build_model(Config(resnet("post")))) == expected);
   const std::vector<std::string> pre = places(build_model(Config(resnet("pre"))));
   CHECK(std::ranges::count(pre, "layer2.0.add<layer2.0.add") == 1);  // read by a batch norm and by the next add
   CHECK(std::ranges::count(pre, "layer3.0.relu1<layer3.0.bn1") == 1);
+  CHECK(std::ranges::count(pre, "layer3.0.add<layer3.0.add") ==
+        1);  // a batch norm follows, for which adds have no room
 }
 
-TEST_CASE("output placement: branches of a concat share the quantizer behind it, pooling has none") {
+TEST_CASE("output placement: branches of a concat share the quantizer behind it") {
   const Graph graph = build_model(Config(branching_json()));
   CHECK(places(graph) == std::vector<std::string>{"input<input", "stem<stem", "act<left", "join<join", "head<head"});
+}
+
+TEST_CASE("output placement: average pooling makes new values and has a place of its own, max-pooling has none") {
+  Graph graph(Shape{8, 8, 2});
+  graph.add("conv", {{"type", "conv2d"}, {"in", 2}, {"out", 3}, {"pad", 1}}, {"input"});
+  graph.add("max", {{"type", "max_pool"}, {"kernel", 2}}, {"conv"});
+  graph.add("mean", {{"type", "avg_pool"}, {"kernel", 2}}, {"max"});
+  graph.add("relu", {{"type", "relu"}}, {"mean"});
+  graph.add("all", {{"type", "global_avg_pool"}}, {"relu"});
+  graph.add("bn", {{"type", "batch_norm"}, {"channels", 3}}, {"all"});
+  graph.add("fc", {{"type", "linear"}, {"in", 3}, {"out", 2}}, {"bn"});
+  graph.initialize(1);
+  CHECK(places(graph) ==
+        std::vector<std::string>{"input<input", "conv<conv", "relu<mean", "all<all", "bn<bn", "fc<fc"});
+  const Graph quantized =
+      quantize(graph, rules(Json::array({{{"match", "*"}, {"place", "outputs"}, {"act", kAffine}}})));
+  CHECK(quantized.node("bn").inputs == std::vector<std::string>{"all.out"});
 }
 
 TEST_CASE("output placement: readers and outputs move behind the new nodes") {
@@ -87,7 +107,7 @@ TEST_CASE("output placement: a rule places, folds and quantizes, and the values 
     ++quantized;
     CHECK(same_bits(snap(y, *facts.snaps_to), y));
   });
-  CHECK(quantized == 11);
+  CHECK(quantized == 12);
   CHECK(quantize(real, rules(section)).clone().to_json() == quantize(real, rules(section)).to_json());
 }
 

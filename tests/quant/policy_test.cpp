@@ -56,7 +56,8 @@ TEST_CASE("policy: weights get their slot, activations a node in front of the la
     CHECK(weight_quantizer(graph, name)->config()["signed"] == true);
     CHECK(weight_quantizer(graph, name)->config()["role"] == "weight");
   }
-  CHECK(graph.node("fc.act").layer->config()["signed"] == false);
+  CHECK(graph.node("left.act").layer->config()["signed"] == false);  // behind a ReLU
+  CHECK(graph.node("fc.act").layer->config()["signed"] == true);
   CHECK(graph.outputs() == std::vector<std::string>{"fc"});
   for (const NodeInfo& info : describe(graph)) {
     if (info.weight_bits != 0) CHECK(info.weight_bits == 3);

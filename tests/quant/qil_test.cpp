@@ -184,6 +184,20 @@ TEST_CASE("qil: the same bits for 1 and 2 threads, state and options come back")
   set_threads(before);
 }
 
+TEST_CASE("qil: fewer bits start from the interval that more bits have learned") {
+  for (const char* role : {"weight", "act"}) {
+    const Tensor x = normal_tensor({4, 3, 5, 5}, 3);
+    const auto five = make_qil({{"bits", 5}, {"role", role}, {"center", 0.7}, {"width", 0.4}});
+    const auto four = make_qil({{"bits", 4}, {"role", role}});
+    const auto from = state(*five), to = state(*four);
+    REQUIRE(from.size() == to.size());
+    for (const auto& entry : from) Tensor(to.at(entry.first)).copy_from(entry.second);
+    four->forward({&x, 1}, {Mode::train});  // does not look for an interval again
+    CHECK(to.at("center").item() == 0.7f);
+    CHECK(to.at("width").item() == 0.4f);
+  }
+}
+
 TEST_CASE("qil: what cannot be is named") {
   CHECK(mentions(message_of([] { make_qil({{"gamma", 2}}); }), {"qil", "gamma", "weights only"}));
   const auto q = make_qil(Json::object());

@@ -72,6 +72,25 @@ TEST_CASE("ttq: the levels start at 1, or once at the TWN scale of the first tra
   CHECK(States(*q).all.at("wp").item() == 0.675f);
 }
 
+TEST_CASE("ttq: with a sparsity that part of the weights is 0, however they are scaled") {
+  for (const float scale : {0.01f, 3.0f}) {
+    const Tensor w = normal_tensor({10, 4, 5, 5}, 6, 0, scale);
+    const auto q = make_layer({{"type", "ttq"}, {"sparsity", 0.3}});
+    const Passed passed = train_pass(*q, w, normal_tensor(w.shape(), 7));
+    float smallest_kept = 1e9f, largest_dropped = 0;
+    int64_t zeros = 0;
+    for (size_t i = 0; i < 1000; ++i) {
+      const float magnitude = std::abs(w.data<float>()[i]);
+      const bool zero = passed.y.data<float>()[i] == 0;
+      zeros += zero;
+      (zero ? largest_dropped : smallest_kept) =
+          zero ? std::max(largest_dropped, magnitude) : std::min(smallest_kept, magnitude);
+    }
+    CHECK(zeros == 300);
+    CHECK(largest_dropped < smallest_kept);
+  }
+}
+
 TEST_CASE("ttq: the levels stay positive and finite, and each correction is counted") {
   const auto q = make_layer({{"type", "ttq"}});
   const States states(*q);

@@ -1,0 +1,82 @@
+#include "apps/bench_model.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/allocator.h"
+#include "core/error.h"
+#include "core/rng.h"
+
+namespace nibble {
+namespace {
+
+constexpr int64_t kWarmUp = 5;
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+Tensor noise(const Shape& sample, int64_t batch) {
+  std::vector<int64_t> extents = {batch};
+  extents.insert(extents.end(), sample.begin(), sample.end());
+  Tensor x = Tensor::empty(Shape(extents));
+  Rng rng(1);
+  for (float& value : x.mutable_data<float>()) value = rng.next_normal();
+  return x;
+}
+
+/// The time from one node's end to the next one's, for every node.
+Json layer_times(const Graph& graph, const Tensor& x, int64_t steps) {
+  std::vector<std::vector<double>> times(graph.nodes().size());
+  for (int64_t step = 0; step < steps; ++step) {
+    size_t at = 0;
+    Clock::time_point last = Clock::now();
+    graph.forward(x, {}, [&times, &at, &last](const Node&, const Tensor&) {
+      const Clock::time_point now = Clock::now();
+      times[at++].push_back(std::chrono::duration<double>(now - last).count());
+      last = Clock::now();
+    });
+  }
+  Json layers = Json::array();
+  for (size_t i = 0; i < times.size(); ++i) {
+    const Node& node = graph.nodes()[i];
+    layers.push_back(
+        {{"name", node.name}, {"type", std::string(node.layer->type())}, {"microseconds", 1e6 * median(times[i])}});
+  }
+  return layers;
+}
+
+}  // namespace
+
+Json bench_model(const Graph& graph, const BenchModelOptions& options, Progress& progress) {
+  NIBBLE_CHECK(graph.input_shape().rank() > 0, "bench: the network does not say what shape its input has");
+  const Tensor x = noise(graph.input_shape(), options.batch);
+  progress.start("bench", options.steps + kWarmUp);
+  std::vector<double> seconds;
+  int64_t allocations = 0;
+  for (int64_t step = 0; step < options.steps + kWarmUp; ++step) {
+    if (step == kWarmUp) allocations = allocator_stats().system_allocations;
+    const Clock::time_point begin = Clock::now();
+    graph.forward(x, {});
+    if (step >= kWarmUp) seconds.push_back(seconds_since(begin));
+    progress.update(step + 1, "");
+  }
+  progress.clear();
+  const double typical = median(seconds);
+  const auto [least, most] = std::minmax_element(seconds.begin(), seconds.end());
+  Json json = {{"batch", options.batch},
+               {"steps", options.steps},
+               {"images_per_second", static_cast<double>(options.batch) / typical},
+               {"seconds_per_batch", {{"median", typical}, {"min", *least}, {"max", *most}}},
+               {"system_allocations", allocator_stats().system_allocations - allocations}};
+  if (options.per_layer) json["layers"] = layer_times(graph, x, options.steps);
+  return json;
+}
+
+}  // namespace nibble

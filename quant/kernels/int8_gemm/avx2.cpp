@@ -1,0 +1,23 @@
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "quant/kernels/int8_gemm/int8_gemm.h"
+
+namespace nibble::int8 {
+namespace {
+
+#include "quant/kernels/int8_gemm/ymm.inc"
+
+constexpr Operand kOperand = Operand::s16_s16;
+// Sums of pairs of products of 16 bits are exact; a multiply-add of bytes would saturate.
+A dot(A a, X x, W w) { return add(a, _mm256_madd_epi16(x, w)); }
+
+#include "quant/kernels/int8_gemm/tile.inc"
+
+}  // namespace
+
+const Kernels& gemm_avx2();
+const Kernels& gemm_avx2() { return kTable; }
+
+}  // namespace nibble::int8

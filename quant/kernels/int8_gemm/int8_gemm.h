@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstdint>
+
+/// The inner loops of convolutions on codes, and of their sums. They are single-threaded, allocate nothing and need no
+/// alignment; outputs must not alias inputs. Every variant gives the same bits as `scalar`: sums of products are exact
+/// modulo 2^32, and the two ways to outputs are defined operation by operation (Outcome).
+namespace nibble::int8 {
+
+/// From the raw sum of products of a channel c to an output, in this order:
+///   acc = (raw << unit_shift) + sum_weight[c] * x_sum + bias[c]       modulo 2^32; x_sum belongs to the pixel
+///   fixed: v = rdbpot(srdhm(saturate(acc << left[c]), multiplier[c]), right[c])             (fixed_point.h)
+///   real:  v = round_half_even(f32(acc) * scale[c] + offset[c] [+ f32(x_sum) * x_sum_scale[c]]), nothing fused
+///   code = clamp(v + zero, lo, hi)
+/// The arrays hold a whole number of panels.
+struct Outcome {
+  enum Kind { kFixed, kReal, kAccumulators, kReals };  ///< kReals stores the value that kReal rounds
+  Kind kind = kFixed;
+  const int32_t* bias = nullptr;
+  const int32_t* sum_weight = nullptr;  ///< null: none
+  int32_t unit_shift = 0;               ///< used with sum_weight only
+  const int32_t *multiplier = nullptr, *left = nullptr, *right = nullptr;
+  const int32_t* right_mask = nullptr;  ///< 2^right - 1
+  bool shifts_left = false;             ///< some left[c] is not 0
+  const float *scale = nullptr, *offset = nullptr;
+  const float* x_sum_scale = nullptr;  ///< null: none
+  int32_t zero = 0, lo = 0, hi = 255;
+};
+
+/// raw[row, col, j] = sum over segments s and steps i of the products of `group` values of x, at pixel (row, col) +
+/// seg[s] + 4 i bytes, with the values w[s * steps + i][j]. Values are 4 bytes per step: what they are, Kernels says.
+struct Correlate {
+  const uint8_t* x = nullptr;      ///< first pixel; pixel (row, col) starts at row * x_row + col * x_col
+  int64_t x_row = 0, x_col = 0;    ///< bytes
+  const int64_t* seg = nullptr;    ///< bytes
+  int64_t segs = 0, steps = 0;     ///< 4 bytes per step
+  const uint8_t* w = nullptr;      ///< [segs * steps][n rounded up to lanes][4 bytes]
+  const int32_t* x_sum = nullptr;  ///< pixel (row, col) at row * cols + col; null unless the outcome needs it
+  void* y = nullptr;
+  int64_t y_row = 0, y_col = 0;  ///< elements
+  int64_t rows = 0, cols = 0;
+  int64_t n = 0;         ///< output channels, 1..block
+  Outcome outcome = {};  ///< arrays start at the first of these channels
+};
+
+/// One channel at a time: raw[row, col, c] = sum over taps t of x[row, col, seg[t] + c] * w[t][c], c < n. x holds u8
+/// codes and can be read to the end of the last channel block (2 * lanes).
+struct Depthwise {
+  const uint8_t* x = nullptr;
+  int64_t x_row = 0, x_col = 0;
+  const int64_t* seg = nullptr;
+  int64_t pairs = 0;           ///< taps come in pairs; an odd one is paired with weights of 0
+  const int16_t* w = nullptr;  ///< [channel block][pair][2 * lanes, in depthwise_order][2]
+  void* y = nullptr;
+  int64_t y_row = 0, y_col = 0;
+  int64_t rows = 0, cols = 0, n = 0;
+  Outcome outcome = {};  ///< without x sums
+};
+
+/// y[i] = code of the sum of two codes. All arrays of the outcomes have 16 equal entries.
+///   fixed: v = fixed(fixed((a - a_zero) << 20, a_scaling) + fixed((b - b_zero) << 20, b_scaling), outcome)
+///   real:  v = round_half_even((f32(a - a_zero) * a_scale + f32(b - b_zero) * b_scale) / y_scale), nothing fused
+///   code = clamp(v + zero, lo, hi)
+struct Add {
+  const uint8_t *a = nullptr, *b = nullptr;
+  uint8_t* y = nullptr;  ///< may be a or b
+  int64_t n = 0;
+  int32_t a_zero = 0, b_zero = 0;
+  Outcome a_scaling = {}, b_scaling = {}, outcome = {};  ///< the first two without shifts to the left
+  float a_scale = 1, b_scale = 1, y_scale = 1;
+};
+
+/// What the bytes of x and w are in correlate.
+enum class Operand {
+  u8_s8,   ///< 4 codes u8, 4 weights s8
+  s8_s8,   ///< 4 codes minus 128, 4 weights s8
+  s16_s16  ///< 2 codes s16, 2 weights s16
+};
+
+struct Kernels {
+  Operand operand = Operand::u8_s8;
+  int64_t lanes = 0;                         ///< panels of packed weights are this or
+  int64_t block = 0;                         ///< this wide
+  int64_t pixels = 0;                        ///< columns that fill a tile of the widest panel; a tile has two such rows
+  const uint8_t* depthwise_order = nullptr;  ///< channel of each of the 2 * lanes weights
+  void (*correlate)(const Correlate&) = nullptr;
+  void (*depthwise)(const Depthwise&) = nullptr;
+  void (*add)(const Add&) = nullptr;
+};
+
+}  // namespace nibble::int8

@@ -1,0 +1,28 @@
+#pragma once
+
+#include "quant/lowering/lowered_layer.h"
+
+namespace nibble {
+
+/// Reals to codes on a grid: nibble::encode(), times the coding's unit. (any shape) f32 -> u8.
+class Encode final : public LoweredLayer {
+ public:
+  struct Options {
+    Config grid{nullptr};
+    void fields(Fields& f);
+  };
+  explicit Encode(const Options& options);
+
+  std::string_view type() const override { return "encode"; }
+  Json config() const override { return write_options(options_); }
+  std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
+
+ private:
+  Tensor compute(Inputs in) override;
+
+  Options options_;
+  Grid grid_;
+  Coding coding_;
+};
+
+}  // namespace nibble

@@ -1,0 +1,143 @@
+#include <algorithm>
+#include <cmath>
+
+#include "quant/lowering/build_conv.h"
+#include "quant/lowering/int8_table.h"
+#include "quant/lowering/lowering.h"
+
+namespace nibble {
+
+namespace {
+
+std::vector<const Node*> joined(const Node& first, const std::vector<const Node*>& rest, const Closing* closing) {
+  std::vector<const Node*> all{&first};
+  all.insert(all.end(), rest.begin(), rest.end());
+  if (closing != nullptr && !closing->behind_join) all.push_back(closing->quantizer);
+  return all;
+}
+
+float applied(const AffineClamp& map, float x) { return std::clamp(map.a[0] * x + map.b[0], map.lo[0], map.hi[0]); }
+
+std::shared_ptr<Int8Table> make_table(const Coding& out, std::span<const uint8_t> table) {
+  auto layer = std::make_shared<Int8Table>(Int8Table::Options{out});
+  layer->set_table(table);
+  return layer;
+}
+
+}  // namespace
+
+void Lowering::visit_gemm(const Node& node, const GemmForm& gemm) {
+  Refusals refusals;
+  if (!coding_at(node.inputs[0])) refusals.push_back("its input is real: no quantizer with a uniform grid precedes it");
+  std::string why;
+  if (!weight_codes(gemm, why)) refusals.push_back(why);
+  if (!refusals.empty()) return keep(node, refusals);
+  const Chain chain = view_.pointwise_after(node);
+  if (close_gemm(node, gemm, chain, refusals) || open_gemm(node, gemm, chain, refusals)) return;
+  keep(node, refusals);
+}
+
+bool Lowering::close_gemm(const Node& node, const GemmForm& gemm, const Chain& chain, Refusals& refusals) {
+  const std::optional<Closing> closing = view_.closing(chain.empty() ? node : *chain.back());
+  if (!closing) {
+    refusals.push_back("its output stays real: no quantizer with a uniform grid alone reads it");
+    return false;
+  }
+  const Edge& in = edge(node.inputs[0]);
+  std::string why;
+  try {
+    ChannelMap map(static_cast<size_t>(gemm.weight.dim(0)), gemm.bias);
+    for (const Node* next : chain) map.then(*view_.facts(*next).pointwise);
+    const GemmSite site{gemm, *weight_codes(gemm, why), *in.coding, map, closing->coding, fixed_};
+    put_codes(joined(node, chain, &*closing), build_conv(site), {in.codes}, closing->coding);
+    return true;
+  } catch (const Error& error) {
+    refusals.push_back(error.what());
+    return false;
+  }
+}
+
+bool Lowering::open_gemm(const Node& node, const GemmForm& gemm, const Chain& chain, Refusals& refusals) {
+  const Edge& in = edge(node.inputs[0]);
+  std::string why;
+  try {
+    ChannelMap map(static_cast<size_t>(gemm.weight.dim(0)), gemm.bias);
+    Chain taken;
+    for (const Node* next : chain) {
+      if (!unbounded(*view_.facts(*next).pointwise)) break;
+      map.then(*view_.facts(*next).pointwise);
+      taken.push_back(next);
+    }
+    const GemmSite site{gemm, *weight_codes(gemm, why), *in.coding, map, std::nullopt, fixed_};
+    put_real(joined(node, taken, nullptr), build_conv(site), {in.codes}, refusals);
+    return true;
+  } catch (const Error& error) {
+    refusals.push_back(error.what());
+    return false;
+  }
+}
+
+void Lowering::visit_pointwise(const Node& node) {
+  Refusals refusals;
+  const Chain chain = view_.pointwise_after(node);
+  const std::optional<Closing> closing = view_.closing(chain.empty() ? node : *chain.back());
+  if (closing && close_pointwise(node, chain, *closing, refusals)) return;
+  if (!closing && clamp_codes(node, *view_.facts(node).pointwise, refusals)) return;
+  keep(node, refusals);
+}
+
+bool Lowering::close_pointwise(const Node& node, const Chain& chain, const Closing& closing, Refusals& refusals) {
+  const Chain all = joined(node, chain, &closing), maps = joined(node, chain, nullptr);
+  const Edge& in = edge(node.inputs[0]);
+  const auto map_of = [&](const Node* n) -> const AffineClamp& { return *view_.facts(*n).pointwise; };
+  if (std::ranges::all_of(maps, [&](const Node* n) { return same_for_all(map_of(n)); })) {
+    const auto function = [&](float x) {
+      for (const Node* n : maps) x = applied(map_of(n), x);
+      return x;
+    };
+    put_codes(all, make_table(closing.coding, table_of(*in.coding, closing.grid, function)), {in.codes},
+              closing.coding);
+    return true;
+  }
+  size_t channels = 1;
+  for (const Node* n : maps)
+    for (const auto* list : {&map_of(n).a, &map_of(n).b, &map_of(n).lo, &map_of(n).hi})
+      channels = std::max(channels, list->size());
+  try {
+    GemmForm gemm;
+    gemm.geometry.groups = static_cast<int>(channels);
+    ChannelMap map(channels, {});
+    for (const Node* n : maps) map.then(map_of(n));
+    const GemmSite site{gemm, unit_weight(static_cast<int64_t>(channels)), *in.coding, map, closing.coding, fixed_};
+    put_codes(all, build_conv(site), {in.codes}, closing.coding);
+    return true;
+  } catch (const Error& error) {
+    refusals.push_back(error.what());
+    return false;
+  }
+}
+
+bool Lowering::clamp_codes(const Node& node, const AffineClamp& map, Refusals& refusals) {
+  const Edge& in = edge(node.inputs[0]);
+  const Coding& coding = *in.coding;
+  refusals.push_back("its output leaves the input's grid, and no quantizer alone reads it");
+  if (!same_for_all(map) || map.a[0] != 1 || map.b[0] != 0) return false;
+  std::vector<uint8_t> table(256);
+  bool identity = true;
+  for (int code = 0; code < 256; ++code) {
+    const float value = applied(map, coding.value(code));
+    const double to = std::nearbyint(static_cast<double>(value) / coding.scale) + coding.zero;
+    const bool level = code <= coding.highest() && code % coding.unit == 0;
+    const bool fits = to >= 0 && to <= 255 && coding.value(static_cast<int>(to)) == value;
+    if (level && !fits) return false;
+    table[static_cast<size_t>(code)] = fits && to <= coding.highest() ? static_cast<uint8_t>(to) : uint8_t{0};
+    identity &= !level || to == code;
+  }
+  if (identity)
+    drop(node, "its bounds lie outside the input's grid");
+  else
+    put_codes({&node}, make_table(coding, table), {in.codes}, coding);
+  return true;
+}
+
+}  // namespace nibble

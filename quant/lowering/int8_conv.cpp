@@ -1,0 +1,168 @@
+#include "quant/lowering/int8_conv.h"
+
+#include <cmath>
+#include <limits>
+
+#include "core/parallel.h"
+#include "layers/packed.h"
+
+namespace nibble {
+
+namespace {
+
+template <class T>
+std::vector<T> list_of(const Tensor& tensor) {
+  if (!tensor.defined()) return {};
+  const auto values = tensor.data<T>();
+  return {values.begin(), values.end()};
+}
+
+void check_finite(const char* what, const Tensor& tensor) {
+  if (!tensor.defined()) return;
+  for (const float v : tensor.data<float>())
+    NIBBLE_CHECK(std::abs(v) <= std::numeric_limits<float>::max(), what, " must be finite, holds ", v);
+}
+
+}  // namespace
+
+void Int8ConvLayer::Options::fields(Fields& f) {
+  f.required()("in", in, "input channels or features", {1, 1 << 28});
+  f.required()("out", out, "output channels or features", {1, 1 << 28});
+  extent_field(f, "kernel", kernel, "extent of the window");
+  extent_field(f, "stride", stride, "distance of the windows");
+  pad_field(f, "pad", pad, "pixels of 0 around the image; \"same\" is TensorFlow's SAME");
+  extent_field(f, "dilation", dilation, "distance of the taps");
+  f("groups", groups, "blocks of channels that are convolved apart", {1, 1 << 20});
+  f("linear", linear, "the input is (N, in), the output (N, out)");
+  f("bits", bits, "width of the packed weight codes", {1, 8});
+  f("halves", halves, "weight zeros count half steps");
+  f("zero_per_channel", zero_per_channel, "every output channel has its own weight zero");
+  f("sum_term", sum_term, "the weight grid has an offset that is no multiple of half its step");
+  f.choice("epilogue", epilogue, {"fixed", "float"},
+           "fixed-point multipliers as in gemmlowp, or one single-precision multiplication and half to even");
+  f("real", real, "the output is reals (f32), not codes");
+  f("in_zero", in_zero, "the input's code of 0", {0, 255});
+  coding.fields(f);
+  f("lo", lo, "smallest code of the output", {0, 255});
+  f("hi", hi, "largest code of the output", {0, 255});
+}
+
+Int8ConvLayer::Int8ConvLayer(const Options& options) : options_(options) {
+  const Options& o = options;
+  o.coding.check();
+  NIBBLE_CHECK(o.in % o.groups == 0 && o.out % o.groups == 0, "int8_conv: groups must divide both channel counts, got ",
+               "in ", o.in, ", out ", o.out, ", groups ", o.groups);
+  NIBBLE_CHECK(o.coding.unit == 1 && o.lo <= o.hi && o.hi <= o.coding.highest(),
+               "int8_conv: expected lo <= hi <= ", o.coding.highest(), " and unit 1, got lo ", o.lo, ", hi ", o.hi,
+               ", unit ", o.coding.unit);
+  NIBBLE_CHECK(!o.linear || (o.kernel == Extent2{} && o.stride == Extent2{} && o.dilation == Extent2{} &&
+                             o.groups == 1 && !o.pad.same && o.pad.pixels == Padding{}),
+               "int8_conv: a linear layer has no window");
+  NIBBLE_CHECK(!o.sum_term || !fixed_codes(), "int8_conv: fixed-point codes have no sum term");
+  const int64_t weights = Shape{o.out, o.in / o.groups, o.kernel.h, o.kernel.w}.numel();
+  state_.weight = new_buffer({packed_bytes(weights, o.bits)}, DType::u8, "int8_conv");
+  state_.weight_zero = new_buffer({o.zero_per_channel ? o.out : 1}, DType::i32, "int8_conv");
+  if (fixed_codes()) {
+    for (Tensor* t : {&state_.bias, &state_.multiplier, &state_.shift})
+      *t = new_buffer({o.out}, DType::i32, "int8_conv");
+  } else {
+    for (Tensor* t : {&state_.scale, &state_.offset}) *t = new_buffer({o.out}, DType::f32, "int8_conv");
+    if (o.sum_term) state_.sum_scale = new_buffer({o.out}, DType::f32, "int8_conv");
+  }
+}
+
+void Int8ConvLayer::visit(StateVisitor& visitor) {
+  visitor.buffer("weight", state_.weight);
+  visitor.buffer("weight_zero", state_.weight_zero);
+  const auto visit_if = [&](const char* name, Tensor& tensor) {
+    if (tensor.defined()) visitor.buffer(name, tensor);
+  };
+  visit_if("bias", state_.bias);
+  visit_if("multiplier", state_.multiplier);
+  visit_if("shift", state_.shift);
+  visit_if("scale", state_.scale);
+  visit_if("offset", state_.offset);
+  visit_if("sum_scale", state_.sum_scale);
+}
+
+void Int8ConvLayer::after_load() {
+  const std::lock_guard lock(mutex_);
+  plans_.clear();
+  for (const auto& [what, tensor] :
+       {std::pair{"scale", state_.scale}, std::pair{"offset", state_.offset}, std::pair{"sum_scale", state_.sum_scale}})
+    check_finite(what, tensor);
+  const Padding pad = options_.pad.same ? Padding{} : options_.pad.pixels;
+  const auto plan = std::make_shared<const int8::Int8Conv>(spec(pad));
+  if (!options_.pad.same) plans_[{pad.top, pad.bottom, pad.left, pad.right}] = plan;
+}
+
+std::optional<Coding> Int8ConvLayer::coding(std::span<const std::optional<Coding>> inputs) const {
+  const Coding& in = only_coding(*this, inputs);
+  NIBBLE_CHECK(in.zero == options_.in_zero, "int8_conv: expected the input's code of 0 to be ", options_.in_zero,
+               ", is ", in.zero);
+  if (options_.real) return std::nullopt;
+  return options_.coding;
+}
+
+int8::Int8ConvSpec Int8ConvLayer::spec(const Padding& pad) const {
+  const Options& o = options_;
+  int8::Int8ConvSpec spec;
+  spec.in_channels = o.in;
+  spec.out_channels = o.out;
+  spec.kh = o.kernel.h;
+  spec.kw = o.kernel.w;
+  spec.geometry = {o.stride.h, o.stride.w, pad, o.dilation.h, o.dilation.w, o.groups};
+  spec.weights =
+      list_of<uint8_t>(unpack_codes(state_.weight, {o.out, o.in / o.groups, o.kernel.h, o.kernel.w}, o.bits));
+  spec.w_zero = list_of<int32_t>(state_.weight_zero);
+  spec.w_unit = o.halves ? 2 : 1;
+  spec.x_zero = o.in_zero;
+  spec.bias = list_of<int32_t>(state_.bias);
+  int8::Epilogue& e = spec.epilogue;
+  e.rule = fixed_codes() ? int8::Epilogue::Rule::fixed : int8::Epilogue::Rule::real;
+  e.output = o.real ? int8::Epilogue::Output::reals : int8::Epilogue::Output::codes;
+  e.multiplier = list_of<int32_t>(state_.multiplier);
+  e.shift = list_of<int32_t>(state_.shift);
+  e.scale = list_of<float>(state_.scale);
+  e.offset = list_of<float>(state_.offset);
+  e.x_sum_scale = list_of<float>(state_.sum_scale);
+  e.zero = o.coding.zero;
+  e.lo = o.lo;
+  e.hi = o.hi;
+  return spec;
+}
+
+std::shared_ptr<const int8::Int8Conv> Int8ConvLayer::plan_for(int64_t h, int64_t w) {
+  const Options& o = options_;
+  const Padding pad = o.pad.same ? same_padding(h, w, o.kernel, o.stride, o.dilation) : o.pad.pixels;
+  const std::lock_guard lock(mutex_);
+  auto& plan = plans_[{pad.top, pad.bottom, pad.left, pad.right}];
+  if (plan == nullptr) plan = std::make_shared<const int8::Int8Conv>(spec(pad));
+  return plan;
+}
+
+Tensor Int8ConvLayer::compute(Inputs in) {
+  check_lowered_inputs(*this, in, 1, DType::u8);
+  const Tensor& x = in[0];
+  const Options& o = options_;
+  // A layer without a window takes rows, too: a batch norm behind a linear layer.
+  const bool rows = o.linear || (x.rank() == 2 && o.kernel == Extent2{} && !o.pad.same && o.pad.pixels == Padding{});
+  NIBBLE_CHECK(x.rank() == (rows ? 2 : 4) && x.dim(-1) == o.in, "int8_conv: expected an input ",
+               rows ? "(N, " : "(N, H, W, ", o.in, "), got ", x.shape());
+  const int64_t n = x.dim(0), h = rows ? 1 : x.dim(1), w = rows ? 1 : x.dim(2);
+  const auto plan = plan_for(h, w);
+  const int8::Int8Conv::Extent out = plan->output(h, w);
+  Tensor y = Tensor::empty({n, out.h, out.w, o.out}, o.real ? DType::f32 : DType::u8);
+  const Tensor scratch = Tensor::empty({plan->scratch_bytes(h, w) * threads()}, DType::u8);
+  plan->run(x.data<uint8_t>().data(), n, h, w, y.raw(), {scratch.raw(), scratch.bytes()});
+  return rows ? y.view({n, o.out}) : y;
+}
+
+std::string Int8ConvLayer::describe() const {
+  const Padding pad = options_.pad.same ? Padding{} : options_.pad.pixels;
+  return int8::Int8Conv(spec(pad)).describe();
+}
+
+NIBBLE_REGISTER_LAYER(Int8ConvLayer, "int8_conv", "Lowered: a convolution or linear layer and what follows it.");
+
+}  // namespace nibble

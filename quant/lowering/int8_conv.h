@@ -1,0 +1,72 @@
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "layers/geometry.h"
+#include "quant/kernels/int8_conv/int8_conv.h"
+#include "quant/lowering/lowered_layer.h"
+
+namespace nibble {
+
+/// A gemm on codes with everything that followed it: what a convolution or linear layer with its bias, batch norm,
+/// activation and closing quantizer becomes (see int8::Int8ConvSpec for the arithmetic). (N, H, W, in) or, if `linear`,
+/// (N, in), u8 -> codes (u8) or reals (f32). Buffers:
+///   weight       u8, codes packed at `bits` bits each (layers/packed.h), in the order (out, in/groups, kh, kw)
+///   weight_zero  i32 (1) or (out): the code of 0, in half steps if `halves`
+///   bias, multiplier, shift         i32 (out), fixed-point codes
+///   scale, offset [, sum_scale]     f32 (out), else
+class Int8ConvLayer final : public LoweredLayer {
+ public:
+  struct Options {
+    int in = 1, out = 1;
+    Extent2 kernel{1, 1}, stride{1, 1};
+    PadOption pad{};
+    Extent2 dilation{1, 1};
+    int groups = 1;
+    bool linear = false;
+    int bits = 8;
+    bool halves = false;            ///< weight zeros count half steps: int8::Int8ConvSpec::w_unit is 2
+    bool zero_per_channel = false;  ///< weight_zero has `out` entries
+    bool sum_term = false;          ///< there is a sum_scale
+    std::string epilogue = "fixed";
+    bool real = false;  ///< the output is f32
+    int in_zero = 0;
+    Coding coding;         ///< of the output, if it is codes
+    int lo = 0, hi = 255;  ///< bounds of its codes
+    void fields(Fields& f);
+  };
+  /// The state, for whoever builds a layer that is not read from a file.
+  struct State {
+    Tensor weight, weight_zero, bias, multiplier, shift, scale, offset, sum_scale;
+  };
+  explicit Int8ConvLayer(const Options& options);
+
+  std::string_view type() const override { return "int8_conv"; }
+  void visit(StateVisitor& visitor) override;
+  /// Builds the plan. Throws Error if a number is out of its range.
+  void after_load() override;
+  Json config() const override { return write_options(options_); }
+  std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
+
+  const State& state() const { return state_; }
+  const Options& options() const { return options_; }
+  /// Which kernel runs it.
+  std::string describe() const;
+
+ private:
+  Tensor compute(Inputs in) override;
+  bool fixed_codes() const { return options_.epilogue == "fixed" && !options_.real; }
+  int8::Int8ConvSpec spec(const Padding& pad) const;
+  /// The plan for an input of this extent: one for all unless the border depends on it.
+  std::shared_ptr<const int8::Int8Conv> plan_for(int64_t h, int64_t w);
+
+  Options options_;
+  State state_;
+  std::mutex mutex_;
+  std::map<std::array<int, 4>, std::shared_ptr<const int8::Int8Conv>> plans_;  ///< by border
+};
+
+}  // namespace nibble

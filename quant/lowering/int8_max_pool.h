@@ -1,0 +1,26 @@
+#pragma once
+
+#include "quant/lowering/lowered_layer.h"
+#include "quant/lowering/pool_window.h"
+
+namespace nibble {
+
+/// The largest code of each window; padding never wins. (N, H, W, C) -> (N, OH, OW, C), u8.
+class Int8MaxPool final : public LoweredLayer {
+ public:
+  using Options = PoolWindow;
+  explicit Int8MaxPool(const Options& options) : options_(options) {}
+
+  std::string_view type() const override { return "int8_max_pool"; }
+  Json config() const override { return write_options(options_); }
+  std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override {
+    return only_coding(*this, inputs);
+  }
+
+ private:
+  Tensor compute(Inputs in) override;
+
+  Options options_;
+};
+
+}  // namespace nibble

@@ -1,0 +1,32 @@
+#include "quant/lowering/lowered_layer.h"
+
+namespace nibble {
+
+Tensor LoweredLayer::forward(Inputs in, const Pass& pass) {
+  NIBBLE_CHECK(pass.mode == Mode::eval, type(), ": a lowered network cannot be trained; train the checkpoint that it ",
+               "was made from and lower that");
+  return compute(in);
+}
+
+void check_lowered_inputs(const Layer& layer, Inputs in, size_t count, DType type) {
+  NIBBLE_CHECK(count == 0 ? !in.empty() : in.size() == count, layer.type(), ": expected ",
+               count == 0 ? "one or more" : std::to_string(count), " inputs, got ", in.size());
+  for (const Tensor& x : in)
+    NIBBLE_CHECK(x.dtype() == type, layer.type(), ": expected ", type == DType::u8 ? "codes (u8)" : "values (f32)",
+                 ", got ", name_of(x.dtype()), x.shape());
+}
+
+const Coding& only_coding(const Layer& layer, std::span<const std::optional<Coding>> inputs) {
+  NIBBLE_CHECK(inputs.size() == 1, layer.type(), ": expected 1 input, got ", inputs.size());
+  NIBBLE_CHECK(inputs[0].has_value(), layer.type(), ": expected an input of codes, got one of values (f32)");
+  return *inputs[0];
+}
+
+Tensor new_buffer(const Shape& shape, DType type, const char* who) {
+  constexpr int64_t kMost = int64_t{1} << 28;
+  NIBBLE_CHECK(shape.numel() <= kMost, who, ": a buffer ", shape, " is larger than the ", kMost,
+               " elements that are accepted");
+  return Tensor::zeros(shape, type);
+}
+
+}  // namespace nibble

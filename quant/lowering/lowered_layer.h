@@ -1,0 +1,35 @@
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "layers/layer.h"
+#include "quant/lowering/coding.h"
+
+namespace nibble {
+
+/// A layer of a network that was lowered: it reads and writes codes (u8) where its neighbours do, and cannot be
+/// trained. Its state is read-only buffers; what it works out of them it works out once, so that several threads may
+/// run it.
+class LoweredLayer : public Layer {
+ public:
+  /// Throws Error in training, and where an input's type is not what the layer reads.
+  Tensor forward(Inputs in, const Pass& pass) final;
+  /// How the output is coded, given how the inputs are (nothing for f32); nothing if the output is f32. Throws Error
+  /// unless the layer can read such inputs.
+  virtual std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const = 0;
+
+ protected:
+  virtual Tensor compute(Inputs in) = 0;
+};
+
+/// Throws Error naming the layer unless there are `count` inputs (at least one if 0), all of the type.
+void check_lowered_inputs(const Layer& layer, Inputs in, size_t count, DType type);
+/// The one input's coding; throws Error unless there is exactly one input and it is coded.
+const Coding& only_coding(const Layer& layer, std::span<const std::optional<Coding>> inputs);
+
+/// A zeroed buffer for a lowered layer's state. Throws Error above 2^28 elements: a hostile file must not exhaust the
+/// memory.
+Tensor new_buffer(const Shape& shape, DType type, const char* who);
+
+}  // namespace nibble

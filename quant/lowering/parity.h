@@ -1,0 +1,45 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "layers/graph.h"
+
+namespace nibble {
+
+/// How far a lowered edge is from the same edge of the trained network.
+struct EdgeDifference {
+  int64_t codes_differ = 0;
+  int max_code_gap = 0;
+  /// Coded edges: by how much a code is further than half a step from the value that was rounded, in codes; codes that
+  /// differ at a tie have (almost) 0 here.
+  double excess = 0;
+  double max_abs = 0;   ///< largest difference of the values
+  double relative = 0;  ///< the same over the range of the trained network's values
+
+  void merge(const EdgeDifference& other);
+};
+
+/// One edge that both networks have, by name.
+struct EdgeParity {
+  std::string node, type;  ///< in the lowered network
+  bool coded = false;
+  int64_t values = 0;
+  EdgeDifference alone;    ///< of the node by itself, given the trained network's values as its inputs
+  EdgeDifference running;  ///< of the whole lowered network up to here
+};
+
+/// Runs both networks on a batch in evaluation mode, edge by edge. A value of the trained network counts as the code
+/// that lies nearest to it.
+std::vector<EdgeParity> compare(const Graph& eval, const Graph& lowered, const Tensor& x);
+/// Adds what a further batch showed; throws Error unless both are of the same networks.
+void merge(std::vector<EdgeParity>& total, const std::vector<EdgeParity>& batch);
+
+/// What parity promises of each edge by itself: codes at most one apart and
+///   float epilogue  fewer than 1 in 10,000 of them differ, since only values within rounding errors of a tie do;
+///   fixed-point     none further than 1/16 code beyond half a step from the exact value: rounding biases to the
+///                   accumulator's units and rounding twice, as the arithmetic is defined, stays below that;
+/// values within 1e-4 of the edge's range. Returns what is broken, "" if nothing.
+std::string broken(const EdgeParity& edge, bool fixed);
+
+}  // namespace nibble
