@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <chrono>
 
+#include "apps/noise.h"
 #include "core/allocator.h"
 #include "core/error.h"
-#include "core/rng.h"
 
 namespace nibble {
 namespace {
@@ -20,15 +20,6 @@ double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
-}
-
-Tensor noise(const Shape& sample, int64_t batch) {
-  std::vector<int64_t> extents = {batch};
-  extents.insert(extents.end(), sample.begin(), sample.end());
-  Tensor x = Tensor::empty(Shape(extents));
-  Rng rng(1);
-  for (float& value : x.mutable_data<float>()) value = rng.next_normal();
-  return x;
 }
 
 /// The time from one node's end to the next one's, for every node.
@@ -56,7 +47,8 @@ Json layer_times(const Graph& graph, const Tensor& x, int64_t steps) {
 
 Json bench_model(const Graph& graph, const BenchModelOptions& options, Progress& progress) {
   NIBBLE_CHECK(graph.input_shape().rank() > 0, "bench: the network does not say what shape its input has");
-  const Tensor x = noise(graph.input_shape(), options.batch);
+  Rng rng(1);
+  const Tensor x = noise_images(graph.input_shape(), options.batch, rng);
   progress.start("bench", options.steps + kWarmUp);
   std::vector<double> seconds;
   int64_t allocations = 0;

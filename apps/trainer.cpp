@@ -11,6 +11,7 @@
 #include "layers/checkpoint.h"
 #include "layers/describe.h"
 #include "layers/model.h"
+#include "quant/policy.h"
 
 namespace nibble {
 namespace {
@@ -43,6 +44,19 @@ std::unique_ptr<Ema> make_ema(const Ema::Options& options, const Graph& graph) {
   std::vector<Ema::Source> sources;
   for (const NamedTensor& named : state_of(graph)) sources.push_back({named.name, named.tensor, !named.is_param});
   return std::make_unique<Ema>(options, std::move(sources));
+}
+
+/// Names of parameters and buffers.
+std::set<std::string> names_of(const Graph& graph) {
+  std::set<std::string> names;
+  for (const NamedTensor& named : state_of(graph)) names.insert(named.name);
+  return names;
+}
+
+TensorFile file_of(const Graph& graph) {
+  TensorFile file;
+  for (const NamedTensor& named : state_of(graph)) file.tensors.emplace_back(named.name, named.tensor);
+  return file;
 }
 
 }  // namespace
@@ -78,17 +92,17 @@ Trainer::Trainer(const TrainRequest& request, Progress& progress)
 }
 
 void Trainer::start_from(const std::string& checkpoint) {
+  const RunConfig& config = request_.config;
   const TrainedModel model = load_trained(checkpoint);
-  TensorFile file;
-  for (const NamedTensor& named : state_of(model.graph)) file.tensors.emplace_back(named.name, named.tensor);
-  // A float checkpoint knows nothing of the quantizers, which then keep the state they were built with.
-  Graph real = build_model(request_.config.model);
-  std::set<std::string> needed;
-  for (const NamedTensor& named : state_of(real)) needed.insert(named.name);
-  for (const NamedTensor& named : state_of(parts_.graph))
-    if (!needed.contains(named.name) && file.find(named.name) == nullptr)
-      file.tensors.emplace_back(named.name, named.tensor);
-  load_state(parts_.graph, file, checkpoint);
+  Graph start = model.graph;
+  // A float checkpoint knows nothing of the quantizers and of folded batch norm: they are put into it as into our
+  // graph.
+  Graph real = build_model(config.model);
+  if (!config.quant.json.is_null() && names_of(real) == names_of(start)) {
+    load_state(real, file_of(start), checkpoint);
+    start = quantize(real, config.quant);
+  }
+  load_state(parts_.graph, file_of(start), checkpoint);
 }
 
 void Trainer::open_directory() {

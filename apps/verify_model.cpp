@@ -47,6 +47,7 @@ Json ModelParity::json() const {
                     {"type", edge.type},
                     {"coded", edge.coded},
                     {"values", edge.values},
+                    {"slack", edge.slack},
                     {"alone", difference_json(edge.alone)},
                     {"running", difference_json(edge.running)}});
   const std::vector<std::string> wrong = complaints();

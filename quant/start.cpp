@@ -15,6 +15,9 @@ namespace {
 
 constexpr uint64_t kSeed = 1;  ///< of quantizers that draw random numbers in training
 
+/// Passes after which a moving average with weight 0.9 (LQ-Nets) has forgotten 99 % of where it began.
+constexpr size_t kSettled = 50;
+
 /// Everything that a training pass may ask for; the first step of the first phase.
 class FirstStep {
  public:
@@ -101,6 +104,22 @@ GemmForm gemm_of(const Place& place) {
 
 bool waits_for_phases(const Place& place) { return place.quantizer->mask().defined(); }
 
+std::vector<StateCopy> copies_of(const std::vector<Place>& places) {
+  std::vector<StateCopy> copies;
+  for (const Place& place : places) copies.emplace_back(*place.quantizer);
+  return copies;
+}
+
+/// Repeats `body`, which makes so many passes, until no state changes any more, or for kSettled passes.
+template <class Body>
+void settle(const std::vector<Place>& places, const Body& body, size_t passes) {
+  for (size_t done = 0; done < kSettled; done += passes) {
+    const std::vector<StateCopy> before = copies_of(places);
+    body();
+    if (before == copies_of(places)) break;
+  }
+}
+
 std::string how_text(const Place& place, bool changed, bool has_state, int64_t images,
                      const CalibrateOptions& options) {
   const std::string seen = concat_text(images, images == 1 ? " image" : " images");
@@ -157,19 +176,21 @@ std::vector<StartLine> start_quantizers(const Graph& graph, std::span<const Tens
   NIBBLE_CHECK(!batches.empty(), "quantize: calibration needs at least one batch of inputs");
   const NoRecord no_record;
   const std::vector<Place> places = places_of(graph);
-  std::vector<StateCopy> before;
-  for (const Place& place : places) before.emplace_back(*place.quantizer);
+  const std::vector<StateCopy> before = copies_of(places);
   int64_t images = 0;
   for (const Tensor& batch : batches) images += batch.dim(0);
 
   for (const Place& place : places) {
     if (!place.weight || waits_for_phases(place) || dynamic_cast<const Affine*>(place.quantizer) != nullptr) continue;
     const Tensor latent = gemm_of(place).latent;
-    // As often as activations: methods that refine their levels step by step (LQ-Nets) get as far.
-    for (size_t i = 0; i < batches.size(); ++i) train_once(*place.quantizer, latent);
+    settle(
+        std::vector<Place>{place}, [&] { train_once(*place.quantizer, latent); }, 1);
   }
   const Graph first = starting(graph);
-  for (const Tensor& batch : batches) first.forward(batch, {});
+  const auto all_batches = [&] {
+    for (const Tensor& batch : batches) first.forward(batch, {});
+  };
+  settle(places, all_batches, batches.size());
   calibrate(graph, batches, options);
 
   std::vector<StartLine> lines;

@@ -7,6 +7,7 @@
 #include "apps/bench_model.h"
 #include "apps/commands/commands.h"
 #include "apps/machine.h"
+#include "apps/noise.h"
 #include "apps/progress.h"
 #include "apps/run_directory.h"
 #include "apps/run_parts.h"
@@ -26,8 +27,7 @@ std::vector<Batch> synthetic_batches(const Shape& input, int64_t size, int class
   std::vector<Batch> batches;
   Rng rng(1);
   for (int k = 0; k < kBatches; ++k) {
-    Batch batch{Tensor::empty(Shape{size, input[0], input[1], input[2]}), Tensor::empty(Shape{size}, DType::i32), k};
-    for (float& value : batch.images.mutable_data<float>()) value = rng.next_normal();
+    Batch batch{noise_images(input, size, rng), Tensor::empty(Shape{size}, DType::i32), k};
     for (int32_t& label : batch.labels.mutable_data<int32_t>())
       label = static_cast<int32_t>(rng.next_below(static_cast<uint32_t>(classes)));
     batches.push_back(std::move(batch));

@@ -6,6 +6,7 @@
 namespace nibble {
 
 Command train_command();
+Command init_command();
 Command eval_command();
 Command inspect_command();
 Command check_command();

@@ -3,6 +3,7 @@
 #include <ostream>
 
 #include "apps/commands/commands.h"
+#include "apps/noise.h"
 #include "apps/run_directory.h"
 #include "apps/run_parts.h"
 #include "apps/table.h"
@@ -103,6 +104,16 @@ std::vector<Tensor> calibration_batches(const DataSource& source, int64_t wanted
   return batches;
 }
 
+/// Normal noise, in batches small enough for large images.
+std::vector<Tensor> noise_batches(const Shape& sample, int64_t count) {
+  constexpr int64_t kBatch = 8;
+  Rng rng(1);
+  std::vector<Tensor> batches;
+  for (int64_t done = 0; done < count; done += kBatch)
+    batches.push_back(noise_images(sample, std::min(kBatch, count - done), rng));
+  return batches;
+}
+
 CalibrateOptions read_method(const Arguments& args) {
   Json json = Json::object();
   if (args.has("--method")) json["method"] = args.text("--method");
@@ -158,17 +169,47 @@ Json json_of(const std::vector<StartLine>& lines) {
   return list;
 }
 
+/// What the quantizers are set from.
+struct Calibration {
+  std::vector<Tensor> batches;
+  Json data;  ///< section of the images; with noise the checkpoint's own, null if it has none
+  int64_t images = 0;
+  const char* what = "images";
+};
+
+Calibration read_calibration(const Arguments& args, const QuantConfig& config, const TrainedModel& model) {
+  const int64_t wanted = args.integer("--calibrate", 0, 1, int64_t{1} << 30);
+  const int64_t noise = args.integer("--noise", 0, 1, 1024);
+  Calibration result;
+  if (noise > 0) {
+    if (wanted > 0 || args.has("--data"))
+      throw UsageError(
+          "nibble quantize: --noise takes the place of images, so --calibrate and --data do not go with it");
+    result.batches = noise_batches(model.graph.input_shape(), noise);
+    result.what = "noise";
+    if (model.config.contains("data")) result.data = model.config.json["data"];
+  } else {
+    const Config section = choose_section(model, config.data, args.text("--data"));
+    const auto source = build_source(section);
+    check_fits(model.graph, *source, section);
+    result.batches = calibration_batches(*source, wanted);
+    result.data = {{"type", section.type()}};
+    result.data.update(source->config());
+  }
+  for (const Tensor& batch : result.batches) result.images += batch.dim(0);
+  return result;
+}
+
 /// What the new checkpoint says of itself: the network's config without the course of its training.
-Json config_of(const TrainedModel& model, const Config& quant, const Config& section, const DataSource& source,
-               const CalibrateOptions& method, int64_t images) {
+Json config_of(const TrainedModel& model, const Config& quant, const Calibration& calibration,
+               const CalibrateOptions& method) {
   Json json = Json::object();
   for (const char* key : {"name", "model", "class_names"})
     if (model.config.contains(key)) json[key] = model.config.json[key];
-  json["data"] = {{"type", section.type()}};
-  json["data"].update(source.config());
+  if (!calibration.data.is_null()) json["data"] = calibration.data;
   json["quant"] = quant.json;
   json["calibrated"] = write_options(method);
-  json["calibrated"]["images"] = images;
+  json["calibrated"][calibration.what] = calibration.images;
   return json;
 }
 
@@ -178,20 +219,13 @@ int run_quantize(const Arguments& args, Console& console) {
   if (out.empty()) throw UsageError("nibble quantize: --out must be given, the checkpoint to write");
   const QuantConfig config = read_quant_config(args);
   const CalibrateOptions method = read_method(args);
-  const int64_t wanted = args.integer("--calibrate", 0, 1, int64_t{1} << 30);
   const TrainedModel model = load_trained(find_checkpoint(args.positional()[0], args.has("--best")));
   check_is_float(model);
   const Graph graph = quantize(model.graph, config.quant);
-  const Config section = choose_section(model, config.data, args.text("--data"));
-  const auto source = build_source(section);
-  check_fits(model.graph, *source, section);
-
-  const std::vector<Tensor> batches = calibration_batches(*source, wanted);
-  int64_t images = 0;
-  for (const Tensor& batch : batches) images += batch.dim(0);
-  const std::vector<StartLine> lines = start_quantizers(graph, batches, method);
+  const Calibration calibration = read_calibration(args, config, model);
+  const std::vector<StartLine> lines = start_quantizers(graph, calibration.batches, method);
   if (lines.empty()) config.quant.fail("its rules put no quantizer anywhere");
-  save_checkpoint(out, graph, config_of(model, config.quant, section, *source, method, images));
+  save_checkpoint(out, graph, config_of(model, config.quant, calibration, method));
   int64_t bits = 0, float_bits = 0;
   for (const NodeInfo& node : describe(graph)) {
     bits += node.size_bits;
@@ -200,7 +234,7 @@ int run_quantize(const Arguments& args, Console& console) {
   const std::vector<std::string> real = float_layers(graph);
   if (args.has("--json")) {
     console.out << json_text({{"checkpoint", out},
-                              {"images", images},
+                              {calibration.what, calibration.images},
                               {"method", method.method},
                               {"quantizers", json_of(lines)},
                               {"float_layers", real},
@@ -212,7 +246,12 @@ int run_quantize(const Arguments& args, Console& console) {
   console.out << "weights in float: " << (real.empty() ? "none" : "");
   for (size_t i = 0; i < real.size(); ++i) console.out << (i > 0 ? ", " : "") << real[i];
   console.out << "\nsize " << (bits + 7) / 8 << " bytes when packed, " << (float_bits + 7) / 8 << " in float\n"
-              << "wrote " << out << "; its accuracy: nibble eval " << out << "\n";
+              << "wrote " << out;
+  if (args.has("--noise")) {
+    console.out << ", calibrated on noise: as fast as any, but of no use on images\n";
+  } else {
+    console.out << "; its accuracy: nibble eval " << out << "\n";
+  }
   return 0;
 }
 
@@ -234,6 +273,9 @@ Command quantize_command() {
       {"--config", "FILE", "a training config, or an object with \"quant\" and, if wanted, \"data\"", "", false},
       {"--out", "CHECKPOINT", "the file to write", "-o", false},
       {"--calibrate", "N", "training images to look at, spread evenly over the set; by default 512", "", false},
+      {"--noise", "N",
+       "look at N draws of normal noise instead: enough to measure speed, worthless for accuracy; needs no data", "",
+       false},
       {"--method", "NAME", "range of affine quantizers: min_max (default), percentile, mse or kl", "", false},
       {"--percentile", "P", "for percentile: part of the values below the upper end, in percent; by default 99.99", "",
        false},

@@ -56,7 +56,8 @@ ShortRun::ShortRun(const StudyRequest& request, const Json& rules, const Json& o
   Config about{Json::object(), "evidence"};
   Graph real;
   if (request.init.empty()) {
-    real = build_model(Config({{"type", "resnet20"}, {"classes", 10}, {"shortcut", "A"}}, "evidence"));
+    const Json fallback{{"type", "resnet20"}, {"classes", 10}, {"shortcut", "A"}};
+    real = build_model(Config(request.model.is_null() ? fallback : request.model, "evidence"));
     real.initialize(request.seed);
   } else {
     TrainedModel model = load_trained(request.init);

@@ -15,8 +15,8 @@ namespace nibble {
 /// rate. Two runs with the same request differ in nothing but what they are given.
 class ShortRun {
  public:
-  /// `rules` is a "quant" section, `optim` an "optim" section. Starts from the request's checkpoint, or from ResNet-20
-  /// with parameters drawn from the seed. Throws UsageError if checkpoint, rules and data do not fit.
+  /// `rules` is a "quant" section, `optim` an "optim" section. Starts from the request's checkpoint, or from its
+  /// model with parameters drawn from the seed. Throws UsageError if checkpoint, rules and data do not fit.
   ShortRun(const StudyRequest& request, const Json& rules, const Json& optim);
 
   /// One training step on the next images. Throws NotFinite.

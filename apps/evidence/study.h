@@ -12,6 +12,7 @@ namespace nibble {
 /// What the command line asks of a study.
 struct StudyRequest {
   std::string init;       ///< checkpoint to start from; "" for a random start, where the study allows it
+  Json model;             ///< what a random start builds; null for ResNet-20
   std::string data_text;  ///< --data: other images than the checkpoint's or CIFAR-10
   int64_t steps = 0;
   int bits = 0;

@@ -1,5 +1,6 @@
 #include "quant/lowering/int8_conv.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -102,6 +103,18 @@ std::optional<Coding> Int8ConvLayer::coding(std::span<const std::optional<Coding
                ", is ", in.zero);
   if (options_.real) return std::nullopt;
   return options_.coding;
+}
+
+double Int8ConvLayer::slack() const {
+  double most = 0;
+  if (fixed_codes()) {
+    for (size_t c = 0; c < state_.bias.data<int32_t>().size(); ++c) {
+      const int shift = state_.shift.data<int32_t>()[c];
+      const double bias = 0.5 * std::ldexp(state_.multiplier.data<int32_t>()[c], shift - 31);
+      most = std::max(most, bias + (shift < 0 ? std::ldexp(0.5, shift) : 0));
+    }
+  }
+  return most + LoweredLayer::slack();
 }
 
 int8::Int8ConvSpec Int8ConvLayer::spec(const Padding& pad) const {

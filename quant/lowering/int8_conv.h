@@ -51,6 +51,8 @@ class Int8ConvLayer final : public LoweredLayer {
   Json config() const override { return write_options(options_); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
+  /// Fixed-point: a bias in whole units of the accumulator, and the rounding before the last shift.
+  double slack() const override;
   const State& state() const { return state_; }
   const Options& options() const { return options_; }
   /// Which kernel runs it.

@@ -16,6 +16,8 @@ class Int8Softmax final : public LoweredLayer {
   explicit Int8Softmax(const Options& options);
 
   std::string_view type() const override { return "int8_softmax"; }
+  /// The exponential and the reciprocal are polynomials.
+  double slack() const override { return 1; }
   Json config() const override { return write_options(options_); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 

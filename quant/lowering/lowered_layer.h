@@ -18,6 +18,8 @@ class LoweredLayer : public Layer {
   /// How the output is coded, given how the inputs are (nothing for f32); nothing if the output is f32. Throws Error
   /// unless the layer can read such inputs.
   virtual std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const = 0;
+  /// By how much more than half a step, in codes, the layer's arithmetic as it is defined may miss the exact value.
+  virtual double slack() const { return 1.0 / 512; }
 
  protected:
   virtual Tensor compute(Inputs in) = 0;

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "quant/lowering/lower.h"
+#include "quant/lowering/lowered_layer.h"
 
 namespace nibble {
 
@@ -125,8 +126,9 @@ std::vector<EdgeParity> compare(const Graph& eval, const Graph& lowered, const T
     }
     const EdgeComparison comparison(reference, node.name, coding);
     given[node.name] = comparison.expected();
+    const auto* layer = dynamic_cast<const LoweredLayer*>(node.layer.get());
     edges.push_back({node.name, std::string(node.layer->type()), coding.has_value(), running.numel(),
-                     comparison.against(alone), comparison.against(running)});
+                     layer != nullptr ? layer->slack() : 0, comparison.against(alone), comparison.against(running)});
   });
   return edges;
 }
@@ -147,16 +149,16 @@ void merge(std::vector<EdgeParity>& total, const std::vector<EdgeParity>& batch)
 }
 
 std::string broken(const EdgeParity& edge, bool fixed) {
-  constexpr double kMostExcess = 1.0 / 16, kMostRelative = 1e-4;
+  constexpr double kMostRelative = 1e-4;
   const EdgeDifference& d = edge.alone;
   if (!edge.coded)
     return d.relative <= kMostRelative ? "" : concat_text("values differ by ", d.relative, " of their range");
   if (d.max_code_gap > 1) return concat_text("codes differ by ", d.max_code_gap, " levels");
-  if (fixed)
-    return d.excess <= kMostExcess ? "" : concat_text("a code is ", d.excess, " levels beyond a rounding boundary");
+  if (d.excess > edge.slack)
+    return concat_text("a code is ", d.excess, " levels beyond a rounding boundary, expected at most ", edge.slack);
   // A single code may differ on a small edge.
   const bool few = d.codes_differ <= 1 || static_cast<double>(d.codes_differ) < 1e-4 * static_cast<double>(edge.values);
-  return few ? "" : concat_text(d.codes_differ, " of ", edge.values, " codes differ");
+  return fixed || few ? "" : concat_text(d.codes_differ, " of ", edge.values, " codes differ");
 }
 
 }  // namespace nibble

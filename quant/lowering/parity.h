@@ -25,6 +25,7 @@ struct EdgeParity {
   std::string node, type;  ///< in the lowered network
   bool coded = false;
   int64_t values = 0;
+  double slack = 0;        ///< what `excess` may be by the definition of the node's arithmetic
   EdgeDifference alone;    ///< of the node by itself, given the trained network's values as its inputs
   EdgeDifference running;  ///< of the whole lowered network up to here
 };
@@ -35,11 +36,10 @@ std::vector<EdgeParity> compare(const Graph& eval, const Graph& lowered, const T
 /// Adds what a further batch showed; throws Error unless both are of the same networks.
 void merge(std::vector<EdgeParity>& total, const std::vector<EdgeParity>& batch);
 
-/// What parity promises of each edge by itself: codes at most one apart and
-///   float epilogue  fewer than 1 in 10,000 of them differ, since only values within rounding errors of a tie do;
-///   fixed-point     none further than 1/16 code beyond half a step from the exact value: rounding biases to the
-///                   accumulator's units and rounding twice, as the arithmetic is defined, stays below that;
-/// values within 1e-4 of the edge's range. Returns what is broken, "" if nothing.
+/// What parity promises of each edge by itself: codes at most one apart, and that only where the exact value is so near
+/// to a tie that the arithmetic as it is defined (a bias in units of the accumulator, two roundings) may cross it; with
+/// the float epilogue, whose roundings are those of f32, further fewer than 1 in 10,000 codes; values within 1e-4 of
+/// the edge's range. Returns what is broken, "" if nothing.
 std::string broken(const EdgeParity& edge, bool fixed);
 
 }  // namespace nibble

@@ -114,6 +114,18 @@ TEST_CASE("trainer: a run leaves config, metrics, events, checkpoints and result
     CHECK(std::memcmp(next.find("conv.weight")->raw(), best.find("conv.weight")->raw(),
                       best.find("conv.weight")->bytes()) == 0);
   }
+  SUBCASE("a run whose batch norm is folded can start from it") {
+    Session other;
+    Config config = tiny({"/train/init=" + (folder / "run/best.safetensors"), "/optim/lr=0", "/train/epochs=1"});
+    config.json["train"]["ema"] = nullptr;
+    config.json["quant"] = Json::parse(R"([{"match": "conv", "weight": {"type": "affine"}, "fold_batch_norm": {}}])");
+    other.train(config, folder / "folded");
+    const TensorFile next = read_safetensors(folder / "folded/last.safetensors");
+    const TensorFile best = read_safetensors(folder / "run/best.safetensors");
+    CHECK(std::memcmp(next.find("conv.weight")->raw(), best.find("conv.weight")->raw(),
+                      best.find("conv.weight")->bytes()) == 0);
+    CHECK(next.find("bn.weight") == nullptr);
+  }
 }
 
 TEST_CASE("trainer: interrupted at any step and resumed, a run ends the same, bit for bit") {

@@ -55,6 +55,58 @@ TEST_CASE("CIFAR ResNets: the pre-activation and LQ orders have the published co
   CHECK(totals_of(resnet("resnet56", "A", "lq")) == Totals{855'034, 125'485'696});
 }
 
+TEST_CASE("ImageNet ResNets: parameters and multiply-accumulates, in all orders and with both shortcuts") {
+  CHECK(totals_of(resnet("resnet18", "B")) == Totals{11'689'512, 1'814'073'344});
+  CHECK(totals_of(resnet("resnet34", "B")) == Totals{21'797'672, 3'663'761'408});
+  CHECK(totals_of(resnet("resnet18", "A")) == Totals{11'515'688, 1'794'805'760});
+  CHECK(totals_of(resnet("resnet34", "A")) == Totals{21'623'848, 3'644'493'824});
+  CHECK(totals_of(resnet("resnet18", "B", "pre")) == Totals{11'687'720, 1'814'073'344});
+  CHECK(totals_of(resnet("resnet34", "B", "pre")) == Totals{21'795'880, 3'663'761'408});
+  CHECK(totals_of(resnet("resnet18", "B", "lq")) == Totals{11'693'352, 1'814'073'344});
+  CHECK(totals_of(resnet("resnet34", "B", "lq")) == Totals{21'805'224, 3'663'761'408});
+  CHECK(totals_of(resnet("resnet18", "A", "lq")) == Totals{11'519'528, 1'794'805'760});
+  // 64 x 64 pixels, 200 classes, convolution of 3 x 3 in front: 9,408 - 1,728 weights and 800 classes fewer.
+  const Json small{{"type", "resnet18"}, {"stem", "3x3"}, {"classes", 200}, {"input", {64, 64, 3}}};
+  CHECK(totals_of(small).parameters == 11'689'512 - (9'408 - 1'728) - 800 * 513);
+}
+
+TEST_CASE("MobileNet-v1: parameters and multiply-accumulates for every multiplier and image size of the paper") {
+  const auto mobile = [](double multiplier, int side) {
+    return totals_of({{"type", "mobilenet_v1"}, {"multiplier", multiplier}, {"input", {side, side, 3}}});
+  };
+  CHECK(mobile(1.0, 224) == Totals{4'231'976, 568'740'352});
+  CHECK(mobile(0.75, 224) == Totals{2'585'560, 325'400'448});
+  CHECK(mobile(0.5, 224) == Totals{1'331'592, 149'497'088});
+  CHECK(mobile(0.25, 224) == Totals{470'072, 41'030'272});
+  CHECK(mobile(1.0, 192).macs == 418'121'728);
+  CHECK(mobile(0.75, 160).macs == 166'396'800);
+  CHECK(mobile(0.5, 128).macs == 49'160'192);
+  CHECK(mobile(0.25, 192).macs == 30'212'608);
+  CHECK(totals_of({{"type", "mobilenet_v1"}, {"classes", 1001}}) == Totals{4'233'001, 568'741'376});
+  // Channels are rounded down, and at least 8.
+  const Graph thin = build_model(Config(Json{{"type", "mobilenet_v1"}, {"multiplier", 0.1}, {"input", {32, 32, 3}}}));
+  const auto out = [&thin](const char* name) { return thin.node(name).layer->config()["out"].get<int>(); };
+  CHECK(out("conv1") == 8);
+  CHECK(out("block2.conv2") == 12);
+  CHECK(out("block13.conv2") == 102);
+}
+
+TEST_CASE("ImageNet ResNets: the state has torchvision's names, and images have the shapes of the paper") {
+  const Graph graph = build_model(Config(resnet("resnet18", "B")));
+  std::vector<std::string> names;
+  for (const NamedTensor& entry : state_of(graph)) names.push_back(entry.name);
+  CHECK(names.size() == 21 + 1 + 20 * 4);  // weights, a bias, batch norms
+  for (const char* name : {"conv1.weight", "bn1.running_var", "layer1.0.conv1.weight", "layer4.1.bn2.bias",
+                           "layer2.0.downsample.0.weight", "layer4.0.downsample.1.running_mean", "fc.bias"})
+    CHECK_MESSAGE(std::find(names.begin(), names.end(), name) != names.end(), name);
+  for (const NodeInfo& info : describe(graph)) {
+    if (info.name == "conv1") CHECK(info.output == Shape{1, 112, 112, 64});
+    if (info.name == "maxpool") CHECK(info.output == Shape{1, 56, 56, 64});
+    if (info.name == "layer2.0.add") CHECK(info.output == Shape{1, 28, 28, 128});
+    if (info.name == "layer4.1.relu2") CHECK(info.output == Shape{1, 7, 7, 512});
+  }
+}
+
 TEST_CASE("VGG-Small: parameters and multiply-accumulates, with all batch norms affine and with HWGQ's choice") {
   CHECK(totals_of({{"type", "vgg_small"}}) == Totals{4'660'106, 607'600'640});
   CHECK(totals_of({{"type", "vgg_small"}, {"affine", "last"}}) == Totals{4'657'546, 607'600'640});
@@ -114,6 +166,11 @@ TEST_CASE("models: every one is built, written out, read back and run in both mo
       {{"type", "resnet_cifar"}, {"depth", 8}, {"width", 4}, {"order", "pre"}, {"activation", "none"}},
       {{"type", "small_resnet"}, {"width", 4}, {"classes", 7}, {"input", {16, 12, 1}}},
       {{"type", "vgg_small"}, {"width", 4}, {"input", {17, 9, 3}}},
+      {{"type", "resnet18"}, {"width", 3}, {"classes", 10}, {"input", {33, 40, 3}}},
+      {{"type", "resnet34"}, {"width", 2}, {"classes", 10}, {"stem", "3x3"}, {"order", "pre"}, {"input", {9, 9, 1}}},
+      {{"type", "resnet18"}, {"width", 2}, {"classes", 10}, {"order", "lq"}, {"shortcut", "A"}, {"input", {32, 32, 3}}},
+      {{"type", "mobilenet_v1"}, {"multiplier", 0.25}, {"classes", 10}, {"dropout", 0.1}, {"input", {35, 32, 3}}},
+      {{"type", "mobilenet_v1"}, {"multiplier", 0.1}, {"classes", 10}, {"activation", "relu"}, {"input", {32, 32, 3}}},
   };
   for (const Json& json : models) {
     CAPTURE(json.dump());
@@ -125,7 +182,8 @@ TEST_CASE("models: every one is built, written out, read back and run in both mo
     const Graph clone = graph.clone();
     CHECK(clone.to_json() == graph.to_json());
     CHECK(same_bits(clone.forward(x, {}), y));
-    backward(mean(graph.forward(x, {Mode::train})));
+    Rng rng(1);
+    backward(mean(graph.forward(x, {Mode::train, &rng})));
     for (const NamedTensor& entry : parameters_of(graph)) CHECK(entry.tensor.grad().defined());
   }
 }
@@ -138,5 +196,7 @@ TEST_CASE("models: bad options are refused with the reason") {
   CHECK(mentions(refusal({{"type", "resnet20"}, {"classes", -1}}), {"/classes"}));
   CHECK(mentions(refusal({{"type", "resnet20"}, {"input", {32, 32}}}), {"input", "[height, width, channels]"}));
   CHECK(mentions(refusal({{"type", "vgg_small"}, {"input", {4, 4, 3}}}), {"8 x 8"}));
+  CHECK(mentions(refusal({{"type", "resnet18"}, {"stem", "5x5"}}), {"/stem", "7x7"}));
+  CHECK(mentions(refusal({{"type", "mobilenet_v1"}, {"multiplier", 0}}), {"/multiplier"}));
   CHECK(mentions(refusal("resnet20"), {"object"}));
 }

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 
 #include "core/error.h"
 #include "core/ops.h"
@@ -35,23 +34,30 @@ void for_taps(const Window& win, int64_t c0, const F& f) {
     for (int64_t q = win.cols.lo; q < win.cols.hi; ++q) f(win.x + (r * win.w + q) * win.c + c0);
 }
 
+/// y and x do not overlap, which lets the compiler do without a check in front of every short loop.
+void take_larger(uint8_t* __restrict y, const uint8_t* __restrict x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = std::max(y[i], x[i]);
+}
+
 void maximum(const Window& win, int64_t c0, int64_t n, uint8_t* y) {
-  uint8_t best[kChannels] = {};
-  for_taps(win, c0, [&](const uint8_t* x) {
-    if (n == kChannels) {
-      for (int64_t i = 0; i < kChannels; ++i) best[i] = std::max(best[i], x[i]);
-    } else {
-      for (int64_t i = 0; i < n; ++i) best[i] = std::max(best[i], x[i]);
-    }
-  });
-  std::memcpy(y, best, static_cast<size_t>(n));
+  std::fill(y, y + n, uint8_t{0});
+  // A constant count where it can be: whole vectors, nothing left over.
+  if (n == kChannels)
+    for_taps(win, c0, [&](const uint8_t* x) { take_larger(y, x, kChannels); });
+  else
+    for_taps(win, c0, [&](const uint8_t* x) { take_larger(y, x, n); });
+}
+
+void add_up(int32_t* __restrict y, const uint8_t* __restrict x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] += x[i];
 }
 
 void sums(const Window& win, int64_t c0, int64_t n, int32_t* y) {
   std::fill(y, y + n, 0);
-  for_taps(win, c0, [&](const uint8_t* x) {
-    for (int64_t i = 0; i < n; ++i) y[i] += x[i];
-  });
+  if (n == kChannels)
+    for_taps(win, c0, [&](const uint8_t* x) { add_up(y, x, kChannels); });
+  else
+    for_taps(win, c0, [&](const uint8_t* x) { add_up(y, x, n); });
 }
 
 void average(const Window& win, int64_t c0, int64_t n, uint8_t* y) {

@@ -19,6 +19,11 @@ std::vector<Method> methods(bool folds = true) {
                            {"affine, batch norm behind", integer_rules(affine, false), "fixed"},
                            {"affine, per channel", integer_rules(per_channel, folds), "fixed"},
                            {"affine, symmetric", integer_rules(symmetric, folds), "fixed"}};
+  for (const int bits : {4, 6}) {
+    Json rules = integer_rules({{"type", "affine"}, {"bits", bits}}, folds);
+    for (Json& rule : rules) rule["act"]["bits"] = bits;
+    list.push_back({"affine, few bits", rules, "fixed"});
+  }
   for (const int bits : {2, 4, 8})
     list.push_back({"lsq", input_rules({{"type", "lsq"}, {"bits", bits}}, {{"type", "lsq"}, {"bits", bits}})});
   list.push_back({"lsq, per channel, signed", input_rules({{"type", "lsq"}, {"bits", 3}, {"per_channel", true}},
@@ -116,6 +121,43 @@ TEST_CASE("lower: VGG, depthwise convolutions, joined branches, pooling and odd 
     CAPTURE(model.dump());
     const Lowered lowered = lower(quantized_network(model, integer_rules({{"type", "affine"}}, false)));
     CHECK(float_nodes(lowered) == "");
+  }
+}
+
+TEST_CASE("lower: ResNet-18 with both stems, ResNet-56 and MobileNet-v1 become integers wholly") {
+  std::vector<Json> models;
+  for (const std::string stem : {"7x7", "3x3"})
+    for (const std::string order : {"post", "pre", "lq"})
+      models.push_back({{"type", "resnet18"},
+                        {"width", 3},
+                        {"stem", stem},
+                        {"order", order},
+                        {"classes", 7},
+                        {"input", {21, 18, 3}}});
+  models.push_back({{"type", "resnet34"}, {"width", 2}, {"shortcut", "A"}, {"classes", 7}, {"input", {33, 33, 3}}});
+  for (const std::string order : {"post", "pre"})
+    for (const std::string shortcut : {"A", "B"})
+      models.push_back(
+          {{"type", "resnet56"}, {"width", 3}, {"order", order}, {"shortcut", shortcut}, {"input", {9, 9, 3}}});
+  for (const double multiplier : {0.25, 0.5, 1.0})
+    models.push_back({{"type", "mobilenet_v1"},
+                      {"multiplier", multiplier},
+                      {"classes", 7},
+                      {"input", {19, 22, 3}},
+                      {"activation", multiplier == 0.5 ? "relu" : "relu6"},
+                      {"bn_momentum", 0.5}});
+  const Json affine{{"type", "affine"}, {"bits", 8}}, lsq{{"type", "lsq"}, {"bits", 4}};
+  for (const Json& model : models) {
+    CAPTURE(model.dump());
+    const Graph whole = quantized_network(model, integer_rules(affine, true));
+    const Lowered lowered = lower(whole);
+    CHECK(lowered.epilogue == "fixed");
+    CHECK(float_nodes(lowered) == "");
+    CHECK(count_of(lowered.graph, "encode") == 1);
+    CHECK(count_of(lowered.graph, "decode") == 1);
+    CHECK(broken_edges(whole, lowered, images(whole, 3, 5)) == "");
+    const Graph inner = quantized_network(model, input_rules(lsq, lsq));
+    CHECK(broken_edges(inner, lower(inner), images(inner, 3, 6)) == "");
   }
 }
 

@@ -33,7 +33,7 @@ inline Json integer_rules(const Json& weight, bool fold) {
   Json rule{{"match", "*"}, {"place", "outputs"}, {"weight", weight}, {"act", {{"type", "affine"}}}};
   if (!fold) return Json::array({rule});
   Json folding = rule;
-  folding["match"] = "*conv*|*shortcut.0|stem|left|dw*|pw*";
+  folding["match"] = "*conv*|*shortcut.0|*downsample.0|stem|left|dw*|pw*";
   folding["fold_batch_norm"] = Json::object();
   return Json::array({folding, rule});
 }

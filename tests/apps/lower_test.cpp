@@ -1,0 +1,81 @@
+#include <sstream>
+
+#include "apps/program.h"
+#include "core/file.h"
+#include "layers/checkpoint.h"
+#include "tests/apps/scratch.h"
+#include "tests/quant/lowering/support.h"
+
+using namespace nibble;
+using namespace nibble::test;
+
+namespace {
+
+struct Outcome {
+  int code = 0;
+  std::string out, err;
+  Json json() const { return Json::parse(out); }
+};
+
+Outcome run(const std::vector<std::string>& args) {
+  std::ostringstream out, err;
+  Console console{out, err, false};
+  Outcome outcome;
+  outcome.code = run_program(args, console);
+  outcome.out = out.str();
+  outcome.err = err.str();
+  return outcome;
+}
+
+/// An affine checkpoint of the small network, and the lowered model beside it.
+struct Pair {
+  explicit Pair(const Scratch& folder) : checkpoint(folder / "a.safetensors"), model(folder / "a.nib") {
+    const Graph graph =
+        quantized_network({{"type", "small_resnet"}, {"width", 4}}, integer_rules({{"type", "affine"}}, true), 3);
+    save_checkpoint(checkpoint, graph, {{"data", {{"type", "embedded"}, {"train", 64}, {"test", 60}}}});
+    lowering = run({"lower", checkpoint, "-o", model});
+  }
+  std::string checkpoint, model;
+  Outcome lowering;
+};
+
+}  // namespace
+
+TEST_CASE("nibble lower: writes a model that eval, inspect and verify take") {
+  const Scratch folder("lower");
+  const Pair pair(folder);
+  REQUIRE(pair.lowering.code == 0);
+  CHECK(mentions(pair.lowering.out, {"fixed-point", "int8_conv", "bytes"}));
+  const Outcome evaluated = run({"eval", pair.model, "--json"});
+  REQUIRE(evaluated.code == 0);
+  CHECK(evaluated.json()["total"] == 60);
+  CHECK(run({"inspect", pair.model}).code == 0);
+  const Outcome verified = run({"verify", pair.checkpoint, pair.model, "--images", "60", "--json"});
+  CHECK(verified.code == 0);
+  CHECK(verified.json()["holds"] == true);
+  CHECK(verified.json()["lowered"]["correct"] == evaluated.json()["correct"]);
+  CHECK(verified.json()["edges"].size() > 10);
+}
+
+TEST_CASE("nibble lower: explains without writing, and asks for an output otherwise") {
+  const Scratch folder("lower-explain");
+  const Pair pair(folder);
+  const Outcome explained = run({"lower", pair.checkpoint, "--explain"});
+  CHECK(explained.code == 0);
+  CHECK(mentions(explained.out, {"input.out: encode", " for ", " + ", "epilogue: fixed-point"}));
+  CHECK(run({"lower", pair.checkpoint}).code == 2);
+  CHECK(run({"lower", pair.checkpoint, "-o", folder / "x", "--epilogue", "both"}).code == 2);
+  CHECK(mentions(run({"lower", pair.model, "-o", folder / "x"}).err, {"lowered already"}));
+}
+
+TEST_CASE("nibble verify: every injected fault breaks the contract, as does another checkpoint's model") {
+  const Scratch folder("verify");
+  const Pair pair(folder);
+  for (const std::string fault : {"rounding", "zero_point", "multiplier"}) {
+    const Outcome broken = run({"verify", pair.checkpoint, pair.model, "--images", "60", "--inject", fault});
+    CHECK(broken.code == 1);
+    CHECK(mentions(broken.out, {"BROKEN", "the contract is broken"}));
+  }
+  CHECK(run({"verify", pair.checkpoint, pair.model, "--inject", "luck"}).code != 0);
+  CHECK(mentions(run({"verify", pair.checkpoint, pair.checkpoint}).err, {"no lowered model"}));
+}

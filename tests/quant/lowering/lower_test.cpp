@@ -1,0 +1,236 @@
+#include "quant/lowering/lower.h"
+
+#include <filesystem>
+#include <set>
+#include <thread>
+
+#include "core/file.h"
+#include "layers/checkpoint.h"
+#include "layers/weight_slot.h"
+#include "quant/lowering/inject.h"
+#include "tests/apps/scratch.h"
+#include "tests/quant/lowering/support.h"
+
+using namespace nibble;
+using namespace nibble::test;
+
+namespace {
+
+const Json kLsq{{"type", "lsq"}, {"bits", 2}};
+
+Graph affine_network() {
+  return quantized_network(resnet_json("post", "A"), integer_rules({{"type", "affine"}}, true));
+}
+Graph lsq_network() { return quantized_network(resnet_json("post", "A"), input_rules(kLsq, kLsq)); }
+
+Json wide_model() { return resnet_json("post", "B"); }
+
+std::string refusal(const Graph& graph) {
+  return message_of([&] { lower(graph); });
+}
+
+const Decision& decision(const Lowered& lowered, const std::string& node) {
+  return *std::ranges::find(lowered.report, node, &Decision::node);
+}
+
+/// Names in the state of a graph, with the storage behind them.
+std::set<const void*> storage_of(const Graph& graph) {
+  std::set<const void*> result;
+  for (const NamedTensor& entry : state_of(graph)) result.insert(entry.tensor.raw());
+  return result;
+}
+
+Graph reloaded(const Scratch& folder, const Graph& graph) {
+  save_checkpoint(folder / "model", graph, Json::object());
+  return load_checkpoint(folder / "model").graph;
+}
+
+}  // namespace
+
+TEST_CASE("lower: a fused node takes the name of the last node that it absorbed, and the report says all") {
+  const Lowered affine = lower(affine_network());
+  const Decision& fused = decision(affine, "layer1.0.relu1.out");
+  CHECK(fused.became == "int8_conv");
+  CHECK(fused.absorbed == std::vector<std::string>{"layer1.0.conv1", "layer1.0.relu1", "layer1.0.relu1.out"});
+  CHECK(decision(affine, "layer1.0.relu2.out").absorbed ==
+        std::vector<std::string>{"layer1.0.add", "layer1.0.relu2", "layer1.0.relu2.out"});
+  CHECK(affine.graph.node("layer1.0.relu1.out").inputs == std::vector<std::string>{"relu1.out"});
+
+  const Lowered lsq = lower(lsq_network());
+  CHECK(decision(lsq, "layer1.0.conv2.act").absorbed ==
+        std::vector<std::string>{"layer1.0.conv1", "layer1.0.bn1", "layer1.0.relu1", "layer1.0.conv2.act"});
+  CHECK(mentions(decision(lsq, "conv1").refusals[0], {"its input is real"}));
+  CHECK(mentions(decision(lsq, "layer1.0.bn2").refusals[0], {"output stays real"}));
+  CHECK(mentions(decision(lsq, "layer1.0.add").refusals[0], {"terms is real"}));
+}
+
+TEST_CASE("lower: the policy picks the epilogue, and a model has one") {
+  const Graph affine = affine_network();
+  CHECK(lower(affine).epilogue == "fixed");
+  CHECK(lower(lsq_network()).epilogue == "float");
+  const Lowered forced = lower(affine, Config(Json{{"epilogue", "float"}}));
+  CHECK(forced.epilogue == "float");
+  for (const Node& node : forced.graph.nodes()) {
+    const Json options = node.layer->config();
+    CHECK(options.value("epilogue", "float") == "float");
+  }
+  const Tensor x = images(affine, 4, 2);
+  CHECK(broken_edges(affine, forced, x) == "");
+  const Lowered fixed = lower(lsq_network(), Config(Json{{"epilogue", "fixed"}}));
+  CHECK(broken_edges(lsq_network(), fixed, x) == "");
+  CHECK(mentions(message_of([&] { lower(affine, Config(Json{{"epilog", "fixed"}})); }), {"epilog", "epilogue"}));
+}
+
+TEST_CASE("lower: what cannot be lowered says what to do instead") {
+  CHECK(mentions(refusal(trained_model(wide_model())), {"no quantizers", "nibble quantize"}));
+  const Graph untrained = quantize(trained_model(wide_model()), Config(input_rules(kLsq, kLsq)));
+  CHECK(mentions(refusal(untrained), {"layer1.0.conv1", "not ready", "calibrate"}));
+  const Graph uncalibrated = quantize(trained_model(wide_model()), Config(integer_rules({{"type", "affine"}}, false)));
+  CHECK(mentions(refusal(uncalibrated), {"input.out", "not ready", "calibrate"}));
+  CHECK(mentions(refusal(lower(lsq_network()).graph), {"lowered already"}));
+  const Graph weights_only =
+      quantized_network(wide_model(), Json::array({{{"match", "*"}, {"weight", {{"type", "twn"}}}}}));
+  CHECK(mentions(refusal(weights_only), {"no layer", "its input is real", "conv1"}));
+}
+
+TEST_CASE("lower: weights whose levels are not equally spaced stay in float behind a decode, with the reason") {
+  Json rules = integer_rules({{"type", "affine"}}, false);
+  const Json uneven{
+      {"match", "layer2.0.conv1"}, {"place", "outputs"}, {"weight", {{"type", "ttq"}}}, {"act", {{"type", "affine"}}}};
+  rules.insert(rules.begin(), uneven);
+  const Graph eval = quantized_network(resnet_json("post", "A"), rules);
+  for (const NamedTensor& entry : state_of(eval))
+    if (entry.name == "layer2.0.conv1.weight_quantizer.wp") entry.tensor.mutable_data<float>()[0] = 0.731f;
+  const Lowered lowered = lower(eval);
+  CHECK(mentions(decision(lowered, "layer2.0.conv1").refusals[0], {"not equally spaced"}));
+  CHECK(lowered.graph.node("layer2.0.conv1").inputs == std::vector<std::string>{"layer1.0.relu2.out.decode"});
+  CHECK(broken_edges(eval, lowered, images(eval, 4, 9)) == "");
+}
+
+TEST_CASE("lower: is pure, shares no storage, and the result refuses training") {
+  const Graph eval = lsq_network();
+  const Tensor x = images(eval, 3, 1);
+  const std::vector<float> before = values_of(eval.forward(x, {}));
+  const Graph lowered = lower(eval).graph;
+  CHECK(values_of(eval.forward(x, {})) == before);
+  const std::set<const void*> ours = storage_of(lowered);
+  for (const void* theirs : storage_of(eval)) CHECK(ours.count(theirs) == 0);
+  Rng rng(1);
+  CHECK(mentions(message_of([&] { lowered.forward(x, {Mode::train, &rng}); }), {"cannot be trained"}));
+}
+
+TEST_CASE("lower: channels whose batch norm has died or turned negative keep their codes") {
+  for (const bool fixed : {true, false}) {
+    const Graph eval = quantized_network(resnet_json("post", "A"),
+                                         fixed ? integer_rules({{"type", "affine"}}, false) : input_rules(kLsq, kLsq));
+    for (const NamedTensor& entry : state_of(eval)) {
+      if (entry.name.find("bn") == std::string::npos || entry.name.find(".weight") == std::string::npos) continue;
+      const auto scale = entry.tensor.mutable_data<float>();
+      scale[0] = 0;
+      scale[1] = -scale[1];
+      scale[2] = 1e-20f;
+    }
+    const Lowered lowered = lower(eval);
+    CHECK(lowered.epilogue == (fixed ? "fixed" : "float"));
+    CHECK(broken_edges(eval, lowered, images(eval, 4, 5)) == "");
+  }
+}
+
+TEST_CASE("lower: a saved and loaded model computes the same bits, and its weights take their bits") {
+  const Scratch folder("lowered");
+  for (const Graph& eval : {affine_network(), lsq_network()}) {
+    const Graph lowered = lower(eval).graph, loaded = reloaded(folder, lowered);
+    const Tensor x = images(eval, 4, 6);
+    CHECK(values_of(loaded.forward(x, {})) == values_of(lowered.forward(x, {})));
+    CHECK(values_of(lowered.clone().forward(x, {})) == values_of(lowered.forward(x, {})));
+  }
+  for (const NamedTensor& entry : state_of(lower(lsq_network()).graph)) {
+    if (entry.name == "layer1.0.bn2.weight") CHECK(entry.tensor.bytes() == (5 * 5 * 9 * 2 + 7) / 8);
+  }
+}
+
+TEST_CASE("lower: several threads may run one loaded model at once") {
+  const Scratch folder("lowered-threads");
+  const Graph loaded = reloaded(folder, lower(affine_network()).graph);
+  const Tensor x = images(loaded, 3, 8);
+  const std::vector<float> expected = values_of(loaded.clone().forward(x, {}));
+  std::vector<std::vector<float>> found(4);
+  std::vector<std::thread> workers;
+  for (auto& result : found) workers.emplace_back([&] { result = values_of(loaded.forward(x, {})); });
+  for (std::thread& worker : workers) worker.join();
+  for (const auto& result : found) CHECK(result == expected);
+}
+
+TEST_CASE("lower: a model file whose numbers make no sense is refused when it is loaded") {
+  const Scratch folder("lowered-hostile");
+  const auto broken_by = [&](const std::string& name, const std::function<void(const Tensor&)>& change) {
+    const Graph lowered = lower(affine_network()).graph;
+    for (const NamedTensor& entry : state_of(lowered))
+      if (entry.name == name) change(entry.tensor);
+    return message_of([&] { reloaded(folder, lowered); });
+  };
+  const std::string node = "layer1.0.relu1.out";
+  const auto set = [](int32_t value) { return [value](const Tensor& t) { t.mutable_data<int32_t>()[0] = value; }; };
+  CHECK(mentions(broken_by(node + ".multiplier", set(-5)), {node, "multiplier"}));
+  CHECK(mentions(broken_by(node + ".shift", set(77)), {node, "shift"}));
+  CHECK(mentions(broken_by(node + ".weight_zero", set(-1)), {node}));
+  CHECK(mentions(broken_by(node + ".bias", set(std::numeric_limits<int32_t>::max())), {node}));
+
+  const Graph lowered = lower(affine_network()).graph;
+  const auto edited = [&](const std::function<void(Json&)>& change) {
+    Json json = lowered.to_json();
+    for (Json& n : json["nodes"])
+      if (n["name"] == node) change(n);
+    return message_of([&] { codings_of(Graph::from_json(Config(json))); });
+  };
+  CHECK(edited([](Json&) {}) == "");
+  CHECK(mentions(edited([](Json& n) { n["in_zero"] = 9; }), {node, "expected", "9"}));
+  CHECK(mentions(edited([](Json& n) { n["in_zero"] = 300; }), {"in_zero"}));
+  CHECK(mentions(edited([](Json& n) { n["real"] = true; }), {"codes"}));
+  CHECK(mentions(edited([](Json& n) { n["scale"] = -1; }), {"scale"}));
+  CHECK(mentions(edited([](Json& n) { n["lo"] = 200, n["hi"] = 100; }), {"lo"}));
+  CHECK(mentions(edited([](Json& n) { n["inputs"] = "nowhere"; }), {"nowhere"}));
+  CHECK(edited([](Json& n) { n["out"] = 1 << 28, n["in"] = 1 << 28; }) != "");
+}
+
+TEST_CASE("parity: each injected fault is noticed") {
+  for (const Graph& eval : {affine_network(), lsq_network()})
+    for (const std::string fault : {"rounding", "zero_point"}) {
+      CAPTURE(fault);
+      Lowered lowered = lower(eval);
+      CHECK(broken_edges(eval, lowered, images(eval, 8, 4)) == "");
+      const std::string node = inject(lowered.graph, fault);
+      CHECK(mentions(broken_edges(eval, lowered, images(eval, 8, 4)), {node}));
+    }
+  const Graph lowered = lower(affine_network()).graph;
+  CHECK(mentions(message_of([&] { inject(lowered, "luck"); }), {"luck", "rounding"}));
+}
+
+TEST_CASE("parity: counts over batches add up") {
+  const Graph eval = lsq_network();
+  Lowered lowered = lower(eval);
+  inject(lowered.graph, "rounding");
+  std::vector<EdgeParity> total = compare(eval, lowered.graph, images(eval, 3, 1));
+  const std::vector<EdgeParity> first = total, second = compare(eval, lowered.graph, images(eval, 5, 2));
+  merge(total, second);
+  for (size_t i = 0; i < total.size(); ++i) {
+    CHECK(total[i].values == first[i].values + second[i].values);
+    CHECK(total[i].alone.codes_differ == first[i].alone.codes_differ + second[i].alone.codes_differ);
+    CHECK(total[i].running.max_abs == std::max(first[i].running.max_abs, second[i].running.max_abs));
+  }
+}
+
+TEST_CASE("lower: nothing in quant/lowering includes a quantizer or a network") {
+  const std::set<std::string> allowed{"core", "layers", "quant/lowering", "quant/kernels"};
+  for (const auto& file : std::filesystem::directory_iterator(std::string(NIBBLE_SOURCE_DIR) + "/quant/lowering")) {
+    const std::string text = read_text_file(file.path().string()), include = "#include \"";
+    CHECK(text.find("layers/models") == std::string::npos);
+    CHECK(text.find("layers/quantizer.h") == std::string::npos);
+    for (size_t at = text.find(include); at != std::string::npos; at = text.find(include, at + 1)) {
+      const std::string path =
+          text.substr(at + include.size(), text.find('"', at + include.size()) - at - include.size());
+      CAPTURE(path);
+      CHECK(std::ranges::any_of(allowed, [&](const std::string& folder) { return path.rfind(folder + "/", 0) == 0; }));
+    }
+  }
+}
