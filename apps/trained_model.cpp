@@ -1,6 +1,6 @@
 #include "apps/trained_model.h"
 
-#include "quant/lowering/lower.h"
+#include "quant/lowering/lowered_model.h"
 
 namespace nibble {
 namespace {
@@ -17,7 +17,7 @@ TrainedModel load_trained(const std::string& path, bool live) {
   Checkpoint checkpoint = load_checkpoint(path);
   TrainedModel model{std::move(checkpoint.graph), std::move(checkpoint.config), path, false};
   try {
-    codings_of(model.graph);
+    check_lowered(model.graph);
   } catch (const Error& error) {
     throw Error(concat_text(path, ": ", error.what()));
   }

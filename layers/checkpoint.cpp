@@ -7,6 +7,7 @@
 
 #include "core/version.h"
 #include "layers/packed.h"
+#include "layers/state_limit.h"
 #include "layers/state_match.h"
 #include "layers/weight_slot.h"
 
@@ -93,13 +94,18 @@ void decode_weights(const PackedWeights& packed, const std::string& path) {
 
 }  // namespace
 
-Checkpoint load_checkpoint(const std::string& path) {
+Checkpoint load_checkpoint(const std::string& path) { return checkpoint_from(read_safetensors(path), path); }
+
+Checkpoint checkpoint_from(TensorFile file, const std::string& path) {
   Checkpoint checkpoint;
-  checkpoint.file = read_safetensors(path);
+  checkpoint.file = std::move(file);
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : checkpoint.file.tensors) bytes += static_cast<int64_t>(tensor.bytes());
   const char* key = "nibble.config";
   try {
     checkpoint.config = parse_config(metadata(checkpoint.file, path, key), path);
     key = "nibble.graph";
+    const StateLimit limit(bytes);
     checkpoint.graph = Graph::from_json(parse_config(metadata(checkpoint.file, path, key), path));
   } catch (const UsageError& error) {
     // Not the user's text: a damaged file is a failure at run time.

@@ -20,6 +20,8 @@ struct Checkpoint {
 
 /// Throws Error naming the file, and the tensor if one is missing, extra or misshapen.
 Checkpoint load_checkpoint(const std::string& path);
+/// The same of a file that has been read already; `origin` is for messages.
+Checkpoint checkpoint_from(TensorFile file, const std::string& origin);
 /// Atomic. `extra` tensors are written behind the graph's state.
 void save_checkpoint(const std::string& path, const Graph& graph, const Json& config,
                      const std::vector<std::pair<std::string, Tensor>>& extra = {});

@@ -104,6 +104,8 @@ void Dorefa::Options::fields(Fields& f) {
   f.choice("role", role, {"act", "weight"}, "what is quantized; a rule fills it in");
   f("bits", bits, "width of the codes", {1, 8});
   f("detach_max", detach_max, "weights: take max|tanh(w)| as a constant in the backward pass");
+  f("clip", clip, "activations: upper end of their range; the paper's is 1, fine-tuning a float network needs more",
+    {1e-6, 1e6});
   f.raw("backward", backward, "a backward rule",
         "by default \"clipped_ste\" for activations, \"identity\" for weights, where it is the derivative of the "
         "rounding");
@@ -114,7 +116,7 @@ Dorefa::Dorefa(const Options& options)
       rule_(make_backward_rule(options.backward, options.role == "weight" ? "identity" : "clipped_ste")) {}
 
 Grid Dorefa::grid(const Tensor& x) const {
-  if (options_.role == "act") return unit_grid(1.0f, options_.bits);
+  if (options_.role == "act") return unit_grid(static_cast<float>(options_.clip), options_.bits);
   if (!x.defined()) return Real{};
   if (options_.bits == 1) return sign_grid(sign_scales(type(), x, 1));
   return symmetric_grid(1.0f, options_.bits);
@@ -139,8 +141,8 @@ Tensor Dorefa::forward(Inputs in, const Pass&) {
     return record_sign(type(), x, sign_scales(type(), x, 1)[0], rule_);
   }
   return record("dorefa", snap_finite(type(), x, grid()), {x},
-                [x, bits = options_.bits, rule = rule_](const Tensor& dy) -> Grads {
-                  return {unit_gradients(x, dy, 1.0f, bits, *rule).dx};
+                [x, o = options_, rule = rule_](const Tensor& dy) -> Grads {
+                  return {unit_gradients(x, dy, static_cast<float>(o.clip), o.bits, *rule).dx};
                 });
 }
 

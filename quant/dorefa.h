@@ -7,6 +7,8 @@ namespace nibble {
 
 /// DoReFa-Net (Zhou et al., 2016). With quantize_k(r) = round((2^k - 1) r) / (2^k - 1), half to even:
 ///   activations:    q(x) = quantize_k(clamp(x, 0, 1)); dq/dx = the backward rule, "clipped_ste"          (eq. 11)
+///                   Departs: with clip c it is c quantize_k(clamp(x / c, 0, 1)), for networks whose float
+///                   training knew no upper end; the paper's c is 1
 ///   weights, k > 1: q(w) = 2 quantize_k(t / (2 m) + 1/2) - 1, t = tanh(w), m = max|t| over the tensor     (eq. 9)
 ///                   dL/dt_i = dL/dq_i / m, and at the largest |t| (ties share it) further
 ///                   -sign(t_i) sum_j dL/dq_j t_j / m^2 unless detach_max; dL/dw = dL/dt (1 - t^2)
@@ -19,6 +21,7 @@ class Dorefa final : public Quantizer {
     std::string role = "act";
     int bits = 4;
     bool detach_max = false;
+    double clip = 1;  ///< upper end of the activations' range
     Config backward;
     void fields(Fields& f);
   };

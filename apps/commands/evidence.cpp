@@ -40,8 +40,10 @@ int run_evidence(const Arguments& args, Console& console) {
   request.steps = args.integer("--steps", study.steps, 2, 1'000'000);
   request.bits = static_cast<int>(args.integer("--bits", study.bits, study.least_bits, 8));
   request.seed = static_cast<uint64_t>(args.integer("--seed", 1, 0, int64_t{1} << 62));
-  if (study.needs_init && request.init.empty())
+  if (study.start == Study::Start::checkpoint && request.init.empty())
     throw UsageError("evidence: " + study.name + " starts from a trained network; give its checkpoint with --init");
+  if (study.start == Study::Start::random && !request.init.empty())
+    throw UsageError("evidence: " + study.name + " starts from random parameters and takes no --init");
 
   const auto begin = std::chrono::steady_clock::now();
   Progress progress(console);
@@ -75,7 +77,8 @@ Command evidence_command() {
       "otherwise. Prints a section of Markdown; the JSON key \"holds\" says whether the claim showed. Studies:\n";
   for (const Study& study : studies()) spec.doc += "  " + study.name + ": " + study.claim + "\n";
   spec.doc.pop_back();
-  spec.options = {{"--init", "CHECKPOINT", "trained float network to start from; lsq-ratio needs one", "", false},
+  spec.options = {{"--init", "CHECKPOINT",
+                   "trained float network to start from: lsq-ratio needs one, affine-delay takes none", "", false},
                   option::data(),
                   {"--steps", "N", "training steps of each run", "", false},
                   {"--bits", "N", "width of weights and activations", "", false},

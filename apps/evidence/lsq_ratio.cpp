@@ -173,7 +173,7 @@ Study lsq_ratio_study() {
   study.steps = 500;
   study.bits = 2;
   study.least_bits = 2;
-  study.needs_init = true;
+  study.start = Study::Start::checkpoint;
   study.run = run_study;
   return study;
 }

@@ -21,12 +21,13 @@ struct StudyRequest {
 
 /// A small experiment on real training steps that shows what a paper claims.
 struct Study {
+  enum class Start { checkpoint, random, either };
   std::string name;
   std::string claim;  ///< what the paper says, with its section
   std::string setup;  ///< what is run, and about how long it takes
   int64_t steps = 0;  ///< unless the request says otherwise
   int bits = 0, least_bits = 1;
-  bool needs_init = false;
+  Start start = Start::either;  ///< what it must or may begin with
   /// {"holds": whether the claim showed, "finding": one sentence, "tables": [{"title", "columns": [...], "rows":
   /// [[...], ...]}]} and any further keys that a program may want.
   Json (*run)(const StudyRequest&, Progress&) = nullptr;

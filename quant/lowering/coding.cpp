@@ -23,7 +23,6 @@ struct UniformOptions {
     f.required()("lo", lo, "first level");
     f.required()("hi", hi, "last level");
     f.choice("ties", ties, {"even", "up"}, "where a value half way between two levels goes");
-    f.choice("ties", ties, {"even", "up"}, "where a value half way between two levels goes");
   }
 };
 

@@ -33,6 +33,8 @@ struct Rescaler {
     const double m = static_cast<double>(o.in.scale) / (static_cast<double>(divisor) * o.out.scale);
     if (real) {
       factor = static_cast<float>(m);
+      NIBBLE_CHECK(std::isfinite(factor), "int8_avg_pool: the scales ", o.in.scale, " and ", o.out.scale,
+                   " are too far apart");
     } else {
       // As in the sum of two tensors: with all the bits there are, the first of the two roundings does not count.
       while (shift < 20 && (pixels * 255) << (shift + 1) < int64_t{1} << 31) ++shift;
@@ -101,7 +103,7 @@ Tensor Int8AvgPool::compute(Inputs in) {
   const uint8_t* from = x.data<uint8_t>().data();
   const int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
   const Shape shape{n, pool.output_h(h), pool.output_w(w), c};
-  Tensor y = Tensor::empty(shape, DType::u8);
+  Tensor y = new_output(*this, shape);
   if (options_.epilogue == "fixed" && options_.in == options_.out && !options_.count_padding) {
     pool.run(from, n, h, w, c, y.mutable_data<uint8_t>().data());
   } else {

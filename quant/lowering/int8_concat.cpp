@@ -70,7 +70,7 @@ Tensor Int8Concat::compute(Inputs in) {
   }
   std::vector<int64_t> dims(first.begin(), first.end());
   dims.back() = channels;
-  Tensor y = Tensor::empty(Shape(std::span<const int64_t>(dims)), DType::u8);
+  Tensor y = new_output(*this, Shape(std::span<const int64_t>(dims)));
   if (channels > 0) int8::concat_channels(parts, y.numel() / channels, y.mutable_data<uint8_t>().data());
   return y;
 }

@@ -165,7 +165,7 @@ Tensor Int8ConvLayer::compute(Inputs in) {
   const int64_t n = x.dim(0), h = rows ? 1 : x.dim(1), w = rows ? 1 : x.dim(2);
   const auto plan = plan_for(h, w);
   const int8::Int8Conv::Extent out = plan->output(h, w);
-  Tensor y = Tensor::empty({n, out.h, out.w, o.out}, o.real ? DType::f32 : DType::u8);
+  Tensor y = new_output(*this, {n, out.h, out.w, o.out}, o.real ? DType::f32 : DType::u8);
   const Tensor scratch = Tensor::empty({plan->scratch_bytes(h, w) * threads()}, DType::u8);
   plan->run(x.data<uint8_t>().data(), n, h, w, y.raw(), {scratch.raw(), scratch.bytes()});
   return rows ? y.view({n, o.out}) : y;

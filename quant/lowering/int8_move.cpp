@@ -22,7 +22,7 @@ struct Widen {
   }
 };
 
-Tensor widened(const Tensor& x, const Int8Move::Options& o) {
+Tensor widened(const Layer& layer, const Tensor& x, const Int8Move::Options& o) {
   const int64_t out = o.channels > 0 ? o.channels : x.dim(3), zeros = out - x.dim(3);
   NIBBLE_CHECK(zeros >= 0, "int8_move: cannot drop channels: out is ", out, ", input is ", x.shape());
   const Widen widen{x.dim(1),
@@ -34,7 +34,7 @@ Tensor widened(const Tensor& x, const Int8Move::Options& o) {
                     o.centred ? zeros / 2 : 0,
                     o.stride,
                     static_cast<uint8_t>(o.zero)};
-  Tensor y = Tensor::empty({x.dim(0), widen.oh, widen.ow, out}, DType::u8);
+  Tensor y = new_output(layer, {x.dim(0), widen.oh, widen.ow, out});
   const uint8_t* from = x.data<uint8_t>().data();
   uint8_t* to = y.mutable_data<uint8_t>().data();
   const int64_t in_size = widen.h * widen.w * widen.c, out_size = widen.oh * widen.ow * out;
@@ -80,7 +80,7 @@ Tensor Int8Move::compute(Inputs in) {
   const bool widens = options_.stride > 1 || options_.channels > 0;
   if (!widens && !options_.flatten) return x;
   NIBBLE_CHECK(x.rank() == 4, "int8_move: expected an input (N, H, W, C), got ", x.shape());
-  if (widens) x = widened(x, options_);
+  if (widens) x = widened(*this, x, options_);
   return options_.flatten ? flattened(x) : x;
 }
 

@@ -1,5 +1,9 @@
 #include "quant/lowering/lowered_layer.h"
 
+#include <algorithm>
+
+#include "layers/state_limit.h"
+
 namespace nibble {
 
 Tensor LoweredLayer::forward(Inputs in, const Pass& pass) {
@@ -22,10 +26,18 @@ const Coding& only_coding(const Layer& layer, std::span<const std::optional<Codi
   return *inputs[0];
 }
 
+Tensor new_output(const Layer& layer, const Shape& shape, DType type) {
+  const int64_t samples = shape.rank() > 0 ? std::max<int64_t>(1, shape[0]) : 1;
+  NIBBLE_CHECK(shape.numel() / samples <= kMostActivations, layer.type(), ": an output ", shape, " has more than the ",
+               kMostActivations, " values per sample that are accepted");
+  return Tensor::empty(shape, type);
+}
+
 Tensor new_buffer(const Shape& shape, DType type, const char* who) {
   constexpr int64_t kMost = int64_t{1} << 28;
   NIBBLE_CHECK(shape.numel() <= kMost, who, ": a buffer ", shape, " is larger than the ", kMost,
                " elements that are accepted");
+  StateLimit::take(who, shape.numel() * static_cast<int64_t>(size_of(type)));
   return Tensor::zeros(shape, type);
 }
 

@@ -30,8 +30,14 @@ void check_lowered_inputs(const Layer& layer, Inputs in, size_t count, DType typ
 /// The one input's coding; throws Error unless there is exactly one input and it is coded.
 const Coding& only_coding(const Layer& layer, std::span<const std::optional<Coding>> inputs);
 
-/// A zeroed buffer for a lowered layer's state. Throws Error above 2^28 elements: a hostile file must not exhaust the
-/// memory.
+/// More values than one image has anywhere in a network.
+inline constexpr int64_t kMostActivations = int64_t{1} << 26;
+/// Space for a layer's output, the samples along the first axis. Throws Error above kMostActivations per sample:
+/// paddings and channels of a hostile file must not exhaust the memory.
+Tensor new_output(const Layer& layer, const Shape& shape, DType type = DType::u8);
+
+/// A zeroed buffer for a lowered layer's state. Throws Error above 2^28 elements, or where a file that is being
+/// loaded has fewer bytes (StateLimit): a hostile file must not exhaust the memory.
 Tensor new_buffer(const Shape& shape, DType type, const char* who);
 
 }  // namespace nibble

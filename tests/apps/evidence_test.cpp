@@ -93,6 +93,7 @@ TEST_CASE("evidence: what cannot be run is refused with one line") {
   CHECK(refused({"evidence", "lsq-rato"}, "did you mean 'lsq-ratio'"));
   CHECK(refused({"evidence", "lsq-ratio"}, "--init"));
   CHECK(refused({"evidence", "affine-delay", "--bits", "3"}, "--bits"));
+  CHECK(refused({"evidence", "affine-delay", "--init", "a.safetensors"}, "takes no --init"));
   CHECK(refused({"evidence", "qem", "--steps", "0"}, "--steps"));
   CHECK(run({"evidence", "qem", "--init", "/nowhere/a.safetensors"}).code == kRuntimeFailure);
 }

@@ -13,7 +13,8 @@ cp -r "$source/apps/examples" "$build/package/source"
   -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_PREFIX_PATH="$build/prefix"
 "$cmake" --build "$build/package/build"
 example=$build/package/build/train_custom_layer
-for program in "$build/prefix/bin/nibble" "$example" "$build/package/build/custom_quantizer"; do
+for program in "$build/prefix/bin/nibble" "$example" "$build/package/build/custom_quantizer" \
+  "$build/package/build/run_model"; do
   if ldd "$program" | grep openblas | grep -v /openblas-openmp/; then
     echo "$program found another OpenBLAS than the OpenMP build"
     exit 1
@@ -30,3 +31,6 @@ sed -nE 's/^epoch [0-9]+\/3  train loss ([0-9.]+) .*/\1/p' "$build/package/log" 
   awk 'NR > 1 && $1 >= last { rising = 1 } { last = $1 } END { exit rising || NR != 3 }'
 "$custom" eval "$build/package/run"
 "$custom" inspect "$build/package/run/last.safetensors" | grep fixed_point
+# A network on integers, from a trained checkpoint to a batch classified in C++.
+"$custom" lower "$build/package/run/last.safetensors" -o "$build/package/model.nib"
+[ "$("$build/package/build/run_model" "$build/package/model.nib" | grep -cE '^class [0-9]+$')" -eq 8 ]

@@ -125,6 +125,22 @@ TEST_CASE("dorefa: activations are rounded in [0, 1] and pass the gradient where
   }
 }
 
+TEST_CASE("dorefa: with a clip at c, c times the quantized x / c, and the gradient passes up to c") {
+  constexpr double kClip = 3;
+  const Tensor x = random_tensor({1000}, 5, -0.5f, 4.5f), dy = normal_tensor({1000}, 6);
+  Json options = act_json(4);
+  options["clip"] = kClip;
+  const Passed passed = train_pass(*make_layer(options), x, dy);
+  Doubles y, dx;
+  for (size_t i = 0; i < 1000; ++i) {
+    const double v = x.data<float>()[i];
+    y.push_back(kClip * quantize_k(std::clamp(v / kClip, 0.0, 1.0), 4));
+    dx.push_back(v >= 0 && v <= kClip ? dy.data<float>()[i] : 0);
+  }
+  CHECK(compare(passed.y, y, 1e-6) == "");
+  CHECK(compare(passed.dx, dx, 0) == "");
+}
+
 TEST_CASE("dorefa: weights that are all zero still take a gradient") {
   const Tensor dy = Tensor::of({1, -2});
   CHECK(same_bits(train_pass(*make_layer(weight_json(4)), Tensor::zeros({2}), dy).dx, dy));

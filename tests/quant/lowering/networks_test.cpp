@@ -156,6 +156,7 @@ TEST_CASE("lower: ResNet-18 with both stems, ResNet-56 and MobileNet-v1 become i
     CHECK(count_of(lowered.graph, "encode") == 1);
     CHECK(count_of(lowered.graph, "decode") == 1);
     CHECK(broken_edges(whole, lowered, images(whole, 3, 5)) == "");
+    if (model.value("multiplier", 0.0) == 1.0) continue;  // four million weights; the thinner ones have the same nodes
     const Graph inner = quantized_network(model, input_rules(lsq, lsq));
     CHECK(broken_edges(inner, lower(inner), images(inner, 3, 6)) == "");
   }
