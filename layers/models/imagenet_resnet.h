@@ -13,8 +13,9 @@ struct ImagenetResnetOptions : ResidualStyle {
   std::string stem = "7x7";
   std::vector<int> input{224, 224, 3};
   ImagenetResnetOptions() {
-    shortcut = "B";
-    pad = "behind";
+    // GCC 12 warns of a copy beyond all bounds where a literal is assigned.
+    shortcut = std::string("B");
+    pad = std::string("behind");
   }
   void fields(Fields& f);
 };
