@@ -13,6 +13,8 @@
 namespace nibble {
 namespace {
 
+using nlohmann::literals::operator""_json_pointer;
+
 Json read_record(const std::string& path) {
   try {
     return Json::parse(read_text_file(path));
@@ -83,6 +85,8 @@ void add_training(Row& row, const std::string& folder) {
   const int threads = row.machine.value("threads", 1);
   row.command = "nibble train " + config_path + " --set /train/init=CHECKPOINT --threads " + std::to_string(threads) +
                 " --out RUN";
+  if (config.contains("/loss/teacher/checkpoint"_json_pointer))
+    row.command += " --set /loss/teacher/checkpoint=CHECKPOINT";
 }
 
 Row read_row(const Json& entry, const std::string& table, const std::string& folder) {

@@ -1,5 +1,7 @@
 #include "apps/results_table.h"
 
+#include <filesystem>
+
 #include "core/error.h"
 #include "core/file.h"
 #include "tests/apps/scratch.h"
@@ -47,6 +49,15 @@ TEST_CASE("results table: rows come from the records, and a bar that was missed 
   CHECK(has(text, "| b | affine 8 | – | 0 | – | 50.00 | 88.0 (missed) | – | – | – |\n"));
   CHECK(has(text, "nibble train " + folder + "/a/config.json"));
   CHECK(has(text, "do b\n"));
+}
+
+TEST_CASE("results table: the page in the repository is the one that its records give") {
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(NIBBLE_SOURCE_DIR);
+  const std::string made = results_table("apps/results/cifar10-finetune");
+  const std::string page = read_text_file("apps/results/cifar10-finetune.md");
+  std::filesystem::current_path(before);
+  CHECK(made == page);
 }
 
 TEST_CASE("results table: what is missing or wrong is named with its file and place") {
