@@ -2,8 +2,8 @@
 #include "core/allocator.h"
 #include "layers/weight_slot.h"
 #include "tests/layers/support.h"
+#include "tests/quant/heap_count.h"
 #include "tests/quant/quantizer_subjects.h"
-#include "tests/support/heap_count.h"
 
 using namespace nibble;
 using namespace nibble::test;
