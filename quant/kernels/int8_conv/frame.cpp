@@ -14,6 +14,9 @@ namespace {
 // What a block may take of the second-level cache, next to weights and outputs.
 constexpr int64_t kBlockBytes = 160 << 10;
 
+// A step of dense pixels may begin in the last bytes of the copy; what lies behind has weights of 0.
+constexpr int64_t kOverhang = 3;
+
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 /// Columns [lo, hi) of the copy that lie inside the image, of `cols`.
@@ -43,18 +46,6 @@ void convert(Operand operand, const uint8_t* x, int64_t n, uint8_t* to) {
     centre(x, n, to);
   else
     std::memcpy(to, x, static_cast<size_t>(n));
-}
-
-/// Three bytes each to four, the last 0: the input of a network.
-void copy_colours(const uint8_t* x, int64_t pixels, uint8_t* to) {
-  for (int64_t i = 0; i + 1 < pixels; ++i) {
-    uint32_t v;
-    std::memcpy(&v, x + 3 * i, 4);
-    v &= 0xFFFFFF;
-    std::memcpy(to + 4 * i, &v, 4);
-  }
-  std::memcpy(to + 4 * (pixels - 1), x + 3 * (pixels - 1), 3);
-  to[4 * pixels - 1] = 0;
 }
 
 #if NIBBLE_X86
@@ -109,10 +100,12 @@ Frame::Frame(const Int8ConvPlan& p, int64_t height, int64_t width) : plan(&p), h
   cols_read = (ow - 1) * g.stride_w + (p.kw - 1) * g.dilation_w + 1;
   col_bytes = p.copied ? p.pixel_bytes : p.in;
   row_bytes = p.copied ? cols_read * col_bytes : w * p.in;
-  // The taps of a kernel row are one run if nothing lies between them.
-  const bool runs = !p.depthwise && g.dilation_w == 1 && (p.copied || p.groups == 1);
-  segs = p.depthwise ? round_up(int64_t{p.kh} * p.kw, 2) : runs ? p.kh : int64_t{p.kh} * p.kw;
-  steps = (runs ? p.kw : 1) * p.pixel_bytes / 4;
+  // The taps of a kernel row are one segment if nothing lies between them; dense pixels have to be read so. Runs name
+  // taps otherwise, whatever lies between them.
+  const bool dense = p.pixel_bytes % 4 != 0;
+  const bool rows = !p.depthwise && g.dilation_w == 1 && (dense || (!p.in_runs && (p.copied || p.groups == 1)));
+  segs = p.depthwise ? round_up(int64_t{p.kh} * p.kw, 2) : rows ? p.kh : int64_t{p.kh} * p.kw;
+  steps = round_up((rows ? p.kw : 1) * p.pixel_bytes, 4) / 4;
 
   const int64_t image_bytes = std::max<int64_t>(1, rows_read(oh) * row_bytes);
   block_images = std::max<int64_t>(1, kBlockBytes / image_bytes);
@@ -124,7 +117,7 @@ Frame::Frame(const Int8ConvPlan& p, int64_t height, int64_t width) : plan(&p), h
     block_rows = std::min(block_rows / 2 * 2, oh);
   }
   copy_at = round_up(segs * 8, 64);
-  sums_at = copy_at + (p.copied ? round_up(block_images * copy_bytes(block_rows), 64) : 0);
+  sums_at = copy_at + (p.copied ? round_up(block_images * copy_bytes(block_rows) + kOverhang, 64) : 0);
   window_sums_at = sums_at + (p.sums ? round_up((rows_read(block_rows) + 1) * cols_read * 4, 64) : 0);
   scratch_bytes = window_sums_at + (p.sums ? round_up(block_images * block_rows * ow * 4, 64) : 0);
 }
@@ -154,7 +147,7 @@ void Frame::fill_segments(std::span<int64_t> seg) const {
 
 void Frame::copy_rows(const uint8_t* image, int64_t group, int64_t from, int64_t rows, uint8_t* to) const {
   const Int8ConvPlan& p = *plan;
-  const Operand operand = p.depthwise ? Operand::u8_s8 : p.kernels->operand;
+  const Operand operand = p.operand;
   const Inside in = inside(p.geometry.pad.left, w, cols_read);
   const int64_t used = p.group_in * p.value_bytes, pixels = in.hi - in.lo, channels = p.group_in;
   const auto fill = [&](uint8_t* at, int64_t count) {
@@ -177,8 +170,6 @@ void Frame::copy_rows(const uint8_t* image, int64_t group, int64_t from, int64_t
     uint8_t* at = to + in.lo * p.pixel_bytes;
     if (used == p.pixel_bytes && p.groups == 1) {
       convert(operand, x, pixels * channels, at);
-    } else if (p.in == 3 && p.pixel_bytes == 4 && operand == Operand::u8_s8) {
-      copy_colours(x, pixels, at);
     } else {
       for (int64_t i = 0; i < pixels; ++i) {
         convert(operand, x + i * p.in, channels, at + i * p.pixel_bytes);

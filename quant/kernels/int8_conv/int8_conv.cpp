@@ -76,21 +76,25 @@ class Worker {
                              .outcome = p_.outcome_of(panel)});
       return;
     }
-    p_.kernels->correlate({.x = x,
-                           .x_row = x_row,
-                           .x_col = x_col,
-                           .seg = seg_,
-                           .segs = f_.segs,
-                           .steps = f_.steps,
-                           .w = p_.weight_bytes() + panel.weights,
-                           .x_sum = p_.sums ? window_sums_ + image * b.rows * f_.ow : nullptr,
-                           .y = y,
-                           .y_row = f_.ow * p_.out,
-                           .y_col = p_.out,
-                           .rows = b.rows,
-                           .cols = f_.ow,
-                           .n = panel.n,
-                           .outcome = p_.outcome_of(panel)});
+    const auto kernel = p_.in_runs ? p_.kernels->correlate_runs : p_.kernels->correlate;
+    kernel({.x = x,
+            .x_row = x_row,
+            .x_col = x_col,
+            .seg = seg_,
+            .segs = f_.segs,
+            .steps = f_.steps,
+            .w = p_.weight_bytes() + panel.weights,
+            .step = p_.tables->run_steps.data() + panel.step,
+            .run = p_.tables->runs.data() + panel.run,
+            .runs = panel.runs,
+            .x_sum = p_.sums ? window_sums_ + image * b.rows * f_.ow : nullptr,
+            .y = y,
+            .y_row = f_.ow * p_.out,
+            .y_col = p_.out,
+            .rows = b.rows,
+            .cols = f_.ow,
+            .n = panel.n,
+            .outcome = p_.outcome_of(panel)});
   }
 
   const Frame& f_;
@@ -150,6 +154,12 @@ void run_pointwise(const Int8ConvPlan& plan, const uint8_t* x, int64_t pixels, v
 
 Int8Conv::Int8Conv(const Int8ConvSpec& spec, std::string_view isa) : plan_(std::make_shared<Int8ConvPlan>(spec, isa)) {}
 
+Int8Conv Int8Conv::with_padding(const Padding& pad) const {
+  Int8Conv other(*this);
+  other.plan_ = std::make_shared<Int8ConvPlan>(*plan_, pad);
+  return other;
+}
+
 Int8Conv::Extent Int8Conv::output(int64_t h, int64_t w) const {
   const ConvGeometry& g = plan_->geometry;
   return {conv_extent(h, plan_->kh, g.stride_h, g.pad.top, g.pad.bottom, g.dilation_h),
@@ -161,8 +171,9 @@ int64_t Int8Conv::out_channels() const { return plan_->out; }
 int64_t Int8Conv::output_bytes() const { return plan_->output == Epilogue::Output::codes ? 1 : 4; }
 
 int64_t Int8Conv::packed_bytes() const {
-  return static_cast<int64_t>(plan_->weights.size() * sizeof(detail::Line) + (plan_->ints.size() * 4) +
-                              plan_->floats.size() * 4);
+  const detail::Tables& t = *plan_->tables;
+  return static_cast<int64_t>(t.weights.size() * sizeof(detail::Line) + t.run_steps.size() * sizeof(Step) +
+                              t.runs.size() * sizeof(Runs) + (t.ints.size() + t.floats.size()) * 4);
 }
 
 std::string Int8Conv::describe() const {
@@ -170,7 +181,7 @@ std::string Int8Conv::describe() const {
                      : plan_->pointwise ? "pointwise"
                      : plan_->copied    ? "direct padded"
                                         : "direct";
-  return std::string(path) + ", " + plan_->variant;
+  return std::string(path) + ", " + plan_->variant + (plan_->in_runs ? " runs" : "");
 }
 
 int64_t Int8Conv::scratch_bytes(int64_t h, int64_t w) const {

@@ -63,6 +63,8 @@ class Int8Conv {
   /// Throws Error if the parts do not fit together, a number is out of its range, or some input codes could make
   /// |acc| exceed 2^31 - 1. `isa` names a row of gemm_variants() to use instead of this process's choice.
   explicit Int8Conv(const Int8ConvSpec& spec, std::string_view isa = {});
+  /// The same convolution with another border, on the same packed weights. Throws Error if it is out of range.
+  Int8Conv with_padding(const Padding& pad) const;
 
   struct Extent {
     int64_t h = 0, w = 0;

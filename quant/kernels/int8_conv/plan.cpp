@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <span>
 
 #include "core/error.h"
+#include "quant/kernels/int8_conv/runs.h"
 #include "quant/kernels/int8_gemm/dispatch.h"
 
 namespace nibble::int8::detail {
@@ -24,19 +27,23 @@ void check_length(const char* name, size_t size, int64_t channels, bool may_be_e
                "int8 convolution: ", name, " has ", size, " entries, expected one or ", channels);
 }
 
+constexpr int64_t kLimit = 1 << 20;
+bool in_range(int64_t v, int64_t least) { return v >= least && v <= kLimit; }
+
+void check_padding(const Padding& pad) {
+  NIBBLE_CHECK(in_range(pad.top, 0) && in_range(pad.left, 0) && in_range(pad.bottom, 0) && in_range(pad.right, 0),
+               "int8 convolution: paddings are 0 to ", kLimit);
+}
+
 void check_geometry(const Int8ConvSpec& s) {
   const ConvGeometry& g = s.geometry;
-  constexpr int64_t kLimit = 1 << 20;
-  const auto in_range = [&](int64_t v, int64_t least) { return v >= least && v <= kLimit; };
   NIBBLE_CHECK(in_range(s.in_channels, 1) && in_range(s.out_channels, 1), "int8 convolution: ", s.in_channels, " to ",
                s.out_channels, " channels, expected 1 to ", kLimit);
   NIBBLE_CHECK(in_range(s.kh, 1) && in_range(s.kw, 1) && in_range(g.stride_h, 1) && in_range(g.stride_w, 1) &&
                    in_range(g.dilation_h, 1) && in_range(g.dilation_w, 1),
                "int8 convolution: kernel, stride and dilation are 1 to ", kLimit, ", got kernel ", s.kh, "x", s.kw,
                ", stride ", g.stride_h, "x", g.stride_w, ", dilation ", g.dilation_h, "x", g.dilation_w);
-  NIBBLE_CHECK(
-      in_range(g.pad.top, 0) && in_range(g.pad.left, 0) && in_range(g.pad.bottom, 0) && in_range(g.pad.right, 0),
-      "int8 convolution: paddings are 0 to ", kLimit);
+  check_padding(g.pad);
   NIBBLE_CHECK(g.groups >= 1 && s.in_channels % g.groups == 0 && s.out_channels % g.groups == 0,
                "int8 convolution: ", s.in_channels, " to ", s.out_channels, " channels do not divide into ", g.groups,
                " groups");
@@ -78,143 +85,245 @@ bool is_real(const Epilogue& e) {
 
 bool wants_x_sums(const Epilogue& e) { return is_real(e) && !e.x_sum_scale.empty(); }
 
-/// One output channel: acc = unit * sum x * w + sum_weight * sum (x - x_zero) + bias.
+/// One output channel: acc = unit * sum x * w + sum_weight * sum (x - x_zero) + bias, with w = factor * code - shift.
 struct Channel {
-  std::vector<int32_t> w;  ///< [tap][input channel of the group]
+  int32_t factor = 1, shift = 0;
   int32_t sum_weight = 0;
   int32_t bias = 0;
+  int64_t total = 0;  ///< of w
 };
 
-/// The weights of all channels as small integers.
+/// How all channels' weights become small integers. The integers themselves are never all alive at once.
 struct Integers {
+  std::span<const uint8_t> codes;  ///< (O, I/groups, KH, KW)
   std::vector<Channel> channels;
+  int64_t in = 0, taps = 0;  ///< of one output channel
   int32_t unit = 1;
   bool sums = false;
+
+  std::span<const uint8_t> codes_of(int64_t o) const {
+    return codes.subspan(static_cast<size_t>(o * in * taps), static_cast<size_t>(in * taps));
+  }
+  int32_t weight(int64_t o, int64_t i, int64_t tap) const {
+    const Channel& c = channels[static_cast<size_t>(o)];
+    return c.factor * codes[static_cast<size_t>((o * in + i) * taps + tap)] - c.shift;
+  }
 };
 
-Channel read_channel(const Int8ConvSpec& s, int64_t o) {
-  const int64_t in = s.in_channels / s.geometry.groups, taps = int64_t{s.kh} * s.kw;
-  const int32_t zero = entry(s.w_zero, o), bias = entry(s.bias, o);
+/// The channel's w = w_unit * code - w_zero; `fits` becomes false where one is no s8. Throws Error if a sum can
+/// overflow.
+Channel read_channel(const Int8ConvSpec& s, std::span<const uint8_t> codes, int64_t o, bool& fits) {
   Channel c;
-  c.w.resize(static_cast<size_t>(in * taps));
-  int64_t most = std::abs(int64_t{bias});
-  const int64_t reach = std::max(s.x_zero, 255 - s.x_zero);
-  for (int64_t i = 0; i < in; ++i)
-    for (int64_t t = 0; t < taps; ++t) {
-      const int32_t v = s.w_unit * s.weights[static_cast<size_t>((o * in + i) * taps + t)] - zero;
-      c.w[static_cast<size_t>(t * in + i)] = v;
-      most += reach * std::abs(v);
+  c.factor = s.w_unit, c.shift = entry(s.w_zero, o), c.bias = entry(s.bias, o);
+  int64_t magnitude = 0;
+  uint8_t lo = 255, hi = 0;
+  constexpr size_t kBlock = size_t{1} << 16;  // whose sums fit 32 bits, which vectorises
+  for (size_t first = 0; first < codes.size(); first += kBlock) {
+    int32_t block_total = 0, block_magnitude = 0;
+    for (const uint8_t code : codes.subspan(first, std::min(kBlock, codes.size() - first))) {
+      const int32_t v = c.factor * code - c.shift;
+      block_total += v;
+      block_magnitude += std::abs(v);
+      lo = std::min(lo, code);
+      hi = std::max(hi, code);
     }
+    c.total += block_total;
+    magnitude += block_magnitude;
+  }
+  const int64_t most = std::abs(int64_t{c.bias}) + std::max(s.x_zero, 255 - s.x_zero) * magnitude;
   NIBBLE_CHECK(most <= kMost, "int8 convolution: the sum of output channel ", o, " can reach ", most,
                ", which is more than 2^31 - 1");
-  c.bias = bias;
+  fits = fits && c.factor * lo - c.shift >= -128 && c.factor * hi - c.shift <= 127;
   return c;
 }
 
 /// Weights that fit 8 bits (or need not) as they are, else the codes minus 128 and a term with the sums of x (eq. 7).
 Integers read_weights(const Int8ConvSpec& s, bool bytes) {
   Integers all;
+  all.codes = s.weights;
+  all.in = s.in_channels / s.geometry.groups, all.taps = int64_t{s.kh} * s.kw;
   all.sums = wants_x_sums(s.epilogue);
   bool fits = true;
-  for (int64_t o = 0; o < s.out_channels; ++o) {
-    all.channels.push_back(read_channel(s, o));
-    for (const int32_t v : all.channels.back().w) fits = fits && v >= -128 && v <= 127;
-  }
+  for (int64_t o = 0; o < s.out_channels; ++o) all.channels.push_back(read_channel(s, all.codes_of(o), o, fits));
   if (!fits && bytes) {
     all.unit = s.w_unit;
-    for (int64_t o = 0; o < s.out_channels; ++o) {
-      Channel& c = all.channels[static_cast<size_t>(o)];
-      c.sum_weight = 128 * s.w_unit - entry(s.w_zero, o);
-      for (int32_t& v : c.w) v = (v - c.sum_weight) / s.w_unit;
+    for (Channel& c : all.channels) {
+      c.sum_weight = 128 * s.w_unit - c.shift;
+      c.total = (c.total - c.sum_weight * all.in * all.taps) / s.w_unit;
+      c.factor = 1, c.shift = 128;
       all.sums = all.sums || c.sum_weight != 0;
     }
   }
-  for (Channel& c : all.channels) {
-    int64_t total = 0;
-    for (const int32_t v : c.w) total += v;
-    // Modulo 2^32, as the kernels add.
-    c.bias = static_cast<int32_t>(static_cast<uint32_t>(c.bias - total * all.unit * s.x_zero));
-  }
+  // Modulo 2^32, as the kernels add.
+  for (Channel& c : all.channels)
+    c.bias = static_cast<int32_t>(static_cast<uint32_t>(c.bias - c.total * all.unit * s.x_zero));
   return all;
 }
 
+/// Where the weights of a channel lie in a row of values that is a whole number of steps of 4 bytes. Pixels are padded
+/// to whole steps, or only kernel rows where pixels next to each other can be read as one run of values.
+struct TapLayout {
+  std::vector<int64_t> at;  ///< of each tap's first value
+  int64_t values = 0;
+  int64_t per_segment = 0;  ///< values of a kernel row, or of a pixel
+  int64_t pixel = 0;        ///< values from pixel to pixel
+
+  TapLayout(const Int8ConvPlan& p, int64_t value_bytes) {
+    const int64_t whole = 4 / value_bytes;
+    const bool dense = p.group_in % whole != 0 && p.geometry.dilation_w == 1;
+    pixel = dense ? p.group_in : round_up(p.group_in, whole);
+    const int64_t row = round_up(p.kw * pixel, whole);
+    per_segment = dense ? row : pixel;
+    values = p.kh * row;
+    for (int64_t y = 0; y < p.kh; ++y)
+      for (int64_t x = 0; x < p.kw; ++x) at.push_back(y * row + x * pixel);
+  }
+};
+
+/// Writes a channel's weights as values of T.
+template <class T>
+void write_row(const Integers& all, int64_t o, const TapLayout& layout, T* row) {
+  const Channel& c = all.channels[static_cast<size_t>(o)];
+  const uint8_t* code = all.codes_of(o).data();
+  for (int64_t i = 0; i < all.in; ++i)
+    for (const int64_t at : layout.at) row[at + i] = static_cast<T>(c.factor * *code++ - c.shift);
+}
+
+/// Steps of 4 bytes of up to 16 channels at once, which fill a line of the panel.
 void pack_panel(Int8ConvPlan& p, const Panel& panel, const Integers& all) {
-  const Operand operand = p.kernels->operand;
-  const int64_t per_step = operand == Operand::s16_s16 ? 2 : 4, in = p.group_in;
-  const int64_t padded = p.pixel_bytes / p.value_bytes, taps = int64_t{p.kh} * p.kw;
+  constexpr int64_t kChannels = sizeof(Line) / 4;
+  const TapLayout layout(p, p.value_bytes);
+  const int64_t steps = layout.values * p.value_bytes / 4;
   const int64_t width = round_up(panel.n, p.kernels->lanes);
-  uint8_t* to = reinterpret_cast<uint8_t*>(p.weights.data()) + panel.weights;
+  uint8_t* const to = reinterpret_cast<uint8_t*>(p.tables->weights.data()) + panel.weights;
+  std::vector<uint8_t> rows(static_cast<size_t>(steps * kChannels * 4), 0);
+  for (int64_t first = 0; first < panel.n; first += kChannels) {
+    const int64_t n = std::min(kChannels, panel.n - first);
+    for (int64_t j = 0; j < n; ++j) {
+      uint8_t* const row = rows.data() + j * steps * 4;
+      if (p.value_bytes == 2)
+        write_row(all, panel.channel + first + j, layout, reinterpret_cast<int16_t*>(row));
+      else
+        write_row(all, panel.channel + first + j, layout, reinterpret_cast<int8_t*>(row));
+    }
+    for (int64_t step = 0; step < steps; ++step)
+      for (int64_t j = 0; j < n; ++j)
+        std::memcpy(to + (step * width + first + j) * 4, rows.data() + (j * steps + step) * 4, 4);
+  }
+}
+
+/// The weights of a panel as pack_runs takes them: four codes next to each other for all its channels at a time.
+std::vector<int32_t> quads_of(const Int8ConvPlan& p, const Panel& panel, const Integers& all) {
+  const TapLayout layout(p, 1);
+  const int64_t width = round_up(panel.n, p.kernels->lanes);
+  std::vector<int32_t> quads(static_cast<size_t>(layout.values * width)), row(static_cast<size_t>(layout.values));
   for (int64_t j = 0; j < panel.n; ++j) {
-    const Channel& channel = all.channels[static_cast<size_t>(panel.channel + j)];
-    for (int64_t t = 0; t < taps; ++t)
-      for (int64_t i = 0; i < in; ++i) {
-        const int32_t v = channel.w[static_cast<size_t>(t * in + i)];
-        const int64_t k = t * padded + i;
-        uint8_t* at = to + ((k / per_step) * width + j) * 4 + k % per_step * p.value_bytes;
-        const auto narrow = static_cast<int8_t>(v);
-        const auto wide = static_cast<int16_t>(v);
-        if (p.value_bytes == 2)
-          std::memcpy(at, &wide, 2);
-        else
-          std::memcpy(at, &narrow, 1);
-      }
+    write_row(all, panel.channel + j, layout, row.data());
+    for (size_t step = 0; step < row.size() / 4; ++step)
+      std::memcpy(quads.data() + (step * static_cast<size_t>(width) + static_cast<size_t>(j)) * 4,
+                  row.data() + step * 4, 4 * sizeof(int32_t));
+  }
+  return quads;
+}
+
+/// The panels' weights in runs; empty if there is no kernel for them, or they have more to do than 16 bits.
+std::vector<PackedRuns> try_runs(const Int8ConvPlan& p, const Integers& all) {
+  if (!p.kernels->correlate_runs || p.depthwise) return {};
+  std::vector<PackedRuns> packed;
+  int64_t operations = 0, in_shorts = 0;
+  for (const Panel& panel : p.panels) {
+    const int64_t width = round_up(panel.n, p.kernels->lanes);
+    const std::vector<int32_t> quads = quads_of(p, panel, all);
+    packed.push_back(pack_runs(quads, width));
+    // A multiplication and an addition for four codes; the first of a run has none, but is widened and added at its
+    // end.
+    for (const Runs& runs : packed.back().runs) operations += int64_t{2 * runs.length + 1} * runs.count * width;
+    in_shorts += static_cast<int64_t>(quads.size());
+    if (operations > in_shorts) return {};
+  }
+  return packed;
+}
+
+void store_runs(Int8ConvPlan& p, const std::vector<PackedRuns>& packed) {
+  Tables& t = *p.tables;
+  const int64_t per_segment = TapLayout(p, 1).per_segment / 4;
+  for (size_t i = 0; i < packed.size(); ++i) {
+    Panel& panel = p.panels[i];
+    const PackedRuns& from = packed[i];
+    panel.weights = static_cast<int64_t>(t.weights.size() * sizeof(Line));
+    panel.step = static_cast<int64_t>(t.run_steps.size());
+    panel.run = static_cast<int64_t>(t.runs.size());
+    panel.runs = static_cast<int64_t>(from.runs.size());
+    for (const int32_t quad : from.quads)
+      t.run_steps.push_back({static_cast<int32_t>(quad / per_segment), static_cast<int32_t>(quad % per_segment * 4)});
+    t.runs.insert(t.runs.end(), from.runs.begin(), from.runs.end());
+    t.weights.resize(t.weights.size() + (from.weights.size() + sizeof(Line) - 1) / sizeof(Line));
+    if (!from.weights.empty())
+      std::memcpy(reinterpret_cast<uint8_t*>(t.weights.data()) + panel.weights, from.weights.data(),
+                  from.weights.size());
   }
 }
 
 void pack_depthwise(Int8ConvPlan& p, const Integers& all) {
   const int64_t block = 2 * p.kernels->lanes, taps = int64_t{p.kh} * p.kw, pairs = (taps + 1) / 2;
-  auto* to = reinterpret_cast<int16_t*>(p.weights.data());
+  auto* to = reinterpret_cast<int16_t*>(p.tables->weights.data());
   for (int64_t c0 = 0; c0 < p.out; c0 += block)
     for (int64_t j = 0; j < block; ++j) {
       const int64_t c = c0 + p.kernels->depthwise_order[j];
       for (int64_t t = 0; t < taps && c < p.out; ++t)
-        to[(c0 * pairs + t / 2 * block + j) * 2 + t % 2] =
-            static_cast<int16_t>(all.channels[static_cast<size_t>(c)].w[static_cast<size_t>(t)]);
+        to[(c0 * pairs + t / 2 * block + j) * 2 + t % 2] = static_cast<int16_t>(all.weight(c, 0, t));
     }
 }
 
-/// Lays out the panels and packs their weights; returns the length of the outcome's arrays.
-int64_t pack_weights(Int8ConvPlan& p, const Integers& all) {
-  const int64_t taps = int64_t{p.kh} * p.kw, block = 2 * p.kernels->lanes;
+/// Panels without their weights; returns the length of the outcome's arrays.
+int64_t lay_out_panels(Int8ConvPlan& p) {
   if (p.depthwise) {
-    p.panels = {Panel{0, p.out, 0, 0}};
+    p.panels = {Panel{.n = p.out}};
     p.panels_per_group = 1;
-    p.weights.resize(static_cast<size_t>(round_up(p.out, block) * (taps + 1) / 2 * 4 / 64 + 1));
-    pack_depthwise(p, all);
-    return round_up(p.out, block);
+    return round_up(p.out, 2 * p.kernels->lanes);
   }
   const int64_t group_out = p.out / p.groups;
-  int64_t bytes = 0, table = 0;
+  int64_t table = 0;
   for (int64_t g = 0; g < p.groups; ++g)
     for (int64_t j = 0; j < group_out; j += p.kernels->block) {
-      const int64_t n = std::min(p.kernels->block, group_out - j), width = round_up(n, p.kernels->lanes);
-      p.panels.push_back({g * group_out + j, n, bytes, table});
-      bytes += round_up(taps * p.pixel_bytes * width, 64);
-      table += width;
+      const int64_t n = std::min(p.kernels->block, group_out - j);
+      p.panels.push_back(Panel{.channel = g * group_out + j, .n = n, .table = table});
+      table += round_up(n, p.kernels->lanes);
     }
   p.panels_per_group = static_cast<int64_t>(p.panels.size()) / p.groups;
-  p.weights.resize(static_cast<size_t>(bytes / 64));
-  for (const Panel& panel : p.panels) pack_panel(p, panel, all);
   return table;
+}
+
+void pack_weights(Int8ConvPlan& p, const Integers& all) {
+  const int64_t block = 2 * p.kernels->lanes;
+  if (p.depthwise) {
+    p.tables->weights.resize(static_cast<size_t>(round_up(p.out, block) * (all.taps + 1) / 2 * 4 / 64 + 1));
+    return pack_depthwise(p, all);
+  }
+  const int64_t row = TapLayout(p, p.value_bytes).values * p.value_bytes;
+  int64_t bytes = 0;
+  for (Panel& panel : p.panels) {
+    panel.weights = bytes;
+    bytes += round_up(row * round_up(panel.n, p.kernels->lanes), 64);
+  }
+  p.tables->weights.resize(static_cast<size_t>(bytes / 64));
+  for (const Panel& panel : p.panels) pack_panel(p, panel, all);
 }
 
 void fill_outcome(Int8ConvPlan& p, const Int8ConvSpec& s, const Integers& all, int64_t length) {
   const Epilogue& e = s.epilogue;
-  p.ints.assign(static_cast<size_t>(6 * length), 0);
-  p.floats.assign(static_cast<size_t>(3 * length), 0.f);
-  const auto ints = [&](int64_t i) { return p.ints.data() + i * length; };
-  const auto floats = [&](int64_t i) { return p.floats.data() + i * length; };
+  p.tables->ints.assign(static_cast<size_t>(6 * length), 0);
+  p.tables->floats.assign(static_cast<size_t>(3 * length), 0.f);
+  const auto ints = [&](int64_t i) { return p.tables->ints.data() + i * length; };
+  const auto floats = [&](int64_t i) { return p.tables->floats.data() + i * length; };
   for (const Panel& panel : p.panels)
     for (int64_t j = 0; j < panel.n; ++j) {
       const int64_t c = panel.channel + j, at = panel.table + j;
       const Channel& channel = all.channels[static_cast<size_t>(c)];
       ints(0)[at] = channel.bias;
       // x is stored minus 128: every product lacks 128 times its weight.
-      if (!p.depthwise && p.kernels->operand == Operand::s8_s8) {
-        int64_t total = 0;
-        for (const int32_t v : channel.w) total += v;
-        ints(0)[at] = static_cast<int32_t>(static_cast<uint32_t>(channel.bias + total * all.unit * 128));
-      }
+      if (p.operand == Operand::s8_s8)
+        ints(0)[at] = static_cast<int32_t>(static_cast<uint32_t>(channel.bias + channel.total * all.unit * 128));
       ints(1)[at] = channel.sum_weight;
       const int32_t shift = entry(e.shift, c);
       ints(2)[at] = entry(e.multiplier, c);
@@ -260,18 +369,35 @@ Int8ConvPlan::Int8ConvPlan(const Int8ConvSpec& s, std::string_view isa) {
   geometry = s.geometry, x_zero = s.x_zero, output = s.epilogue.output;
 
   depthwise = geometry.groups == in && in == out && in > 1 && !wants_x_sums(s.epilogue);
-  const bool wide = kernels->operand == Operand::s16_s16 && !depthwise;
-  const Integers all = read_weights(s, !wide && !depthwise);
+  const Integers all = read_weights(s, kernels->operand != Operand::s16_s16 && !depthwise);
   sums = all.sums;
   groups = depthwise ? 1 : geometry.groups;
   group_in = in / groups;
-  value_bytes = wide ? 2 : 1;
-  pixel_bytes = depthwise ? round_up(in, 2 * kernels->lanes) : round_up(group_in * value_bytes, 4);
-  copied = depthwise || kernels->operand != Operand::u8_s8 || group_in % 4 != 0 || geometry.pad != Padding{};
-  pointwise = !copied && groups == 1 && kh == 1 && kw == 1 && geometry.stride_h == 1 && geometry.stride_w == 1;
+  const int64_t length = lay_out_panels(*this);
+  const std::vector<PackedRuns> packed = try_runs(*this, all);
+  in_runs = !packed.empty();
+  operand = in_runs || depthwise ? Operand::u8_s8 : kernels->operand;
+  value_bytes = operand == Operand::s16_s16 ? 2 : 1;
+  pixel_bytes = depthwise ? round_up(in, 2 * kernels->lanes) : TapLayout(*this, value_bytes).pixel * value_bytes;
+  choose_path();
   NIBBLE_CHECK(!sums || int64_t{kh} * kw * group_in <= kMost / 255, "int8 convolution: windows of ",
                int64_t{kh} * kw * group_in, " codes are too large");
-  fill_outcome(*this, s, all, pack_weights(*this, all));
+  if (in_runs)
+    store_runs(*this, packed);
+  else
+    pack_weights(*this, all);
+  fill_outcome(*this, s, all, length);
+}
+
+Int8ConvPlan::Int8ConvPlan(const Int8ConvPlan& other, const Padding& pad) : Int8ConvPlan(other) {
+  check_padding(pad);
+  geometry.pad = pad;
+  choose_path();
+}
+
+void Int8ConvPlan::choose_path() {
+  copied = depthwise || operand != Operand::u8_s8 || group_in % 4 != 0 || geometry.pad != Padding{};
+  pointwise = !copied && groups == 1 && kh == 1 && kw == 1 && geometry.stride_h == 1 && geometry.stride_w == 1;
 }
 
 Outcome Int8ConvPlan::outcome_of(const Panel& panel) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "quant/kernels/int8_conv/int8_conv.h"
@@ -13,20 +14,32 @@ struct alignas(64) Line {
 
 /// Output channels that one call of a kernel computes.
 struct Panel {
-  int64_t channel = 0, n = 0;  ///< of the whole output; n without padding
-  int64_t weights = 0;         ///< where they start, in bytes
-  int64_t table = 0;           ///< where the panel's entries of the outcome's arrays start
+  int64_t channel = 0, n = 0;           ///< of the whole output; n without padding
+  int64_t weights = 0;                  ///< where they start, in bytes
+  int64_t table = 0;                    ///< where the panel's entries of the outcome's arrays start
+  int64_t step = 0, run = 0, runs = 0;  ///< if the plan has runs: the panel's first of each, and how many entries
+};
+
+/// What does not depend on the border; unchanged once a plan is built.
+struct Tables {
+  std::vector<Line> weights;
+  std::vector<Step> run_steps;
+  std::vector<Runs> runs;
+  std::vector<int32_t> ints;
+  std::vector<float> floats;
 };
 
 /// An Int8ConvSpec checked and packed for one variant of the kernels.
 struct Int8ConvPlan {
   Int8ConvPlan(const Int8ConvSpec& spec, std::string_view isa);
-  Int8ConvPlan(const Int8ConvPlan&) = delete;
-  Int8ConvPlan& operator=(const Int8ConvPlan&) = delete;
+  /// The same with another border, on the same tables.
+  Int8ConvPlan(const Int8ConvPlan& other, const Padding& pad);
 
   const Kernels* kernels = nullptr;
   std::string variant;
-  int64_t in = 0, out = 0;  ///< channels
+  Operand operand = Operand::u8_s8;  ///< of the kernel that computes
+  bool in_runs = false;              ///< which is correlate_runs
+  int64_t in = 0, out = 0;           ///< channels
   int kh = 1, kw = 1;
   ConvGeometry geometry;
   int32_t x_zero = 0;
@@ -43,13 +56,14 @@ struct Int8ConvPlan {
 
   std::vector<Panel> panels;  ///< group after group, the same number for each
   int64_t panels_per_group = 0;
-  std::vector<Line> weights;
-  Outcome outcome;  ///< arrays start at the first panel
-  std::vector<int32_t> ints;
-  std::vector<float> floats;
+  std::shared_ptr<Tables> tables = std::make_shared<Tables>();
+  Outcome outcome;  ///< arrays lie in the tables and start at the first panel
 
-  const uint8_t* weight_bytes() const { return reinterpret_cast<const uint8_t*>(weights.data()); }
+  const uint8_t* weight_bytes() const { return reinterpret_cast<const uint8_t*>(tables->weights.data()); }
   Outcome outcome_of(const Panel& panel) const;
+
+ private:
+  void choose_path();
 };
 
 }  // namespace nibble::int8::detail

@@ -27,14 +27,30 @@ struct Outcome {
   int32_t zero = 0, lo = 0, hi = 255;
 };
 
+/// Four codes of a pixel, at seg[seg] + at bytes.
+struct Step {
+  int32_t seg = 0, at = 0;
+};
+
+/// `count` runs of `length` steps each.
+struct Runs {
+  int32_t length = 0, count = 0;
+};
+
 /// raw[row, col, j] = sum over segments s and steps i of the products of `group` values of x, at pixel (row, col) +
 /// seg[s] + 4 i bytes, with the values w[s * steps + i][j]. Values are 4 bytes per step: what they are, Kernels says.
 struct Correlate {
-  const uint8_t* x = nullptr;      ///< first pixel; pixel (row, col) starts at row * x_row + col * x_col
-  int64_t x_row = 0, x_col = 0;    ///< bytes
-  const int64_t* seg = nullptr;    ///< bytes
-  int64_t segs = 0, steps = 0;     ///< 4 bytes per step
-  const uint8_t* w = nullptr;      ///< [segs * steps][n rounded up to lanes][4 bytes]
+  const uint8_t* x = nullptr;    ///< first pixel; pixel (row, col) starts at row * x_row + col * x_col
+  int64_t x_row = 0, x_col = 0;  ///< bytes
+  const int64_t* seg = nullptr;  ///< bytes
+  int64_t segs = 0, steps = 0;   ///< 4 bytes per step
+  const uint8_t* w = nullptr;    ///< [segs * steps][n rounded up to lanes][4 bytes]
+  /// For correlate_runs only, instead of steps: which codes the packed weights belong to, step after step; the same
+  /// codes come more than once where a weight is a sum of several. For each channel and each two neighbouring codes,
+  /// the positive weights of a run of steps add up to at most kRunWeights, and so do the negative ones.
+  const Step* step = nullptr;
+  const Runs* run = nullptr;
+  int64_t runs = 0;                ///< entries of `run`
   const int32_t* x_sum = nullptr;  ///< pixel (row, col) at row * cols + col; null unless the outcome needs it
   void* y = nullptr;
   int64_t y_row = 0, y_col = 0;  ///< elements
@@ -70,6 +86,9 @@ struct Add {
   float a_scale = 1, b_scale = 1, y_scale = 1;
 };
 
+/// 255 * 128 fits 16 bits with a sign, so sums of a run can neither saturate nor wrap, whatever the codes are.
+inline constexpr int32_t kRunWeights = 128;
+
 /// What the bytes of x and w are in correlate.
 enum class Operand {
   u8_s8,   ///< 4 codes u8, 4 weights s8
@@ -84,6 +103,7 @@ struct Kernels {
   int64_t pixels = 0;                        ///< columns that fill a tile of the widest panel; a tile has two such rows
   const uint8_t* depthwise_order = nullptr;  ///< channel of each of the 2 * lanes weights
   void (*correlate)(const Correlate&) = nullptr;
+  void (*correlate_runs)(const Correlate&) = nullptr;  ///< u8_s8, y_row = cols * y_col; may be null
   void (*depthwise)(const Depthwise&) = nullptr;
   void (*add)(const Add&) = nullptr;
 };

@@ -91,7 +91,7 @@ void add(const Add& k) {
   }
 }
 
-constexpr Kernels kTable{Operand::u8_s8, kLanes, 2 * kLanes, 4, kOrder, correlate, depthwise, add};
+constexpr Kernels kTable{Operand::u8_s8, kLanes, 2 * kLanes, 4, kOrder, correlate, nullptr, depthwise, add};
 
 }  // namespace
 

@@ -43,8 +43,14 @@ X spread(const uint8_t* p) {
   return _mm_set1_epi32(v);
 }
 W load_w(const uint8_t* p) { return load_bytes(p); }
-// Sums of pairs of products of 16 bits are exact; a multiply-add of bytes would saturate.
+// Sums of pairs of products of 16 bits are exact; a multiply-add of bytes would saturate, but for runs.
 A dot(A a, X x, W w) { return add(a, _mm_madd_epi16(x, w)); }
+
+#define NIBBLE_RUNS
+constexpr int kRunPixels = 6;
+V byte_dot(X x, W w) { return _mm_maddubs_epi16(x, w); }
+void add_short(V& a, V b) { __asm__ volatile("paddw %1, %0" : "+x"(a) : "x"(b)); }
+V widen(V a) { return _mm_madd_epi16(a, _mm_set1_epi16(1)); }
 
 V load_codes(const uint8_t* p) {
   int32_t v;

@@ -28,7 +28,8 @@ struct Threads {
 struct Case {
   Int8ConvSpec spec;
   int64_t batch = 1, h = 1, w = 1;
-  int style = 0;  ///< of codes and weights, as in random_codes
+  int style = 0;      ///< of codes and weights, as in random_codes
+  int constant = -1;  ///< if not negative, every input code
 
   Case(int64_t in, int64_t out, int k, const ConvGeometry& g, int64_t n, int64_t height, int64_t width,
        uint32_t seed = 1)
@@ -55,9 +56,21 @@ struct Case {
     e.zero = 100;
   }
   std::vector<uint8_t> input(uint32_t seed = 5) const {
-    return random_codes(batch * h * w * spec.in_channels, seed, 255, style);
+    const int64_t n = batch * h * w * spec.in_channels;
+    if (constant >= 0) return std::vector<uint8_t>(static_cast<size_t>(n), static_cast<uint8_t>(constant));
+    return random_codes(n, seed, 255, style);
   }
 };
+
+/// With weights so near to their zero points that sums of bytes fit 16 bits.
+Case narrowed(Case c) {
+  const int64_t taps = c.taps();
+  for (size_t i = 0; i < c.spec.weights.size(); ++i) {
+    const int zero = test::entry(c.spec.w_zero, static_cast<int64_t>(i) / taps) / c.spec.w_unit;
+    c.spec.weights[i] = static_cast<uint8_t>(std::clamp(zero + (c.spec.weights[i] - 128) / 8, 0, 255));
+  }
+  return c;
+}
 
 template <class T>
 std::vector<T> run(const Int8Conv& conv, const Case& c, const std::vector<uint8_t>& x, int parts = 1) {
@@ -102,37 +115,42 @@ void check_all(const std::string& name, const Case& c) {
   check_all(c);
 }
 
+void check_both(const std::string& name, const Case& c) {
+  check_all(name, c);
+  check_all(name + ", narrowed", narrowed(c));
+}
+
 TEST_CASE("int8 conv: every variant equals the definition over channels") {
   for (const int64_t in : {1, 2, 3, 4, 5, 7, 8, 16, 17, 33})
     for (const int64_t out : {1, 3, 8, 16, 17, 32, 33}) {
       CAPTURE(in);
       CAPTURE(out);
-      check_all(Case(in, out, 3, square_geometry(1, 1), 1, 4, 5));
+      check_both("", Case(in, out, 3, square_geometry(1, 1), 1, 4, 5));
     }
 }
 
 TEST_CASE("int8 conv: every variant equals the definition over sizes") {
   for (int64_t w = 1; w <= 30; ++w) {
     CAPTURE(w);
-    check_all(Case(4, 20, 1, square_geometry(), 1, 1 + w % 4, w));
-    check_all(Case(4, 16, 3, square_geometry(1, 1), 1 + w % 3, 1 + w % 5, w));
+    check_both("1x1", Case(4, 20, 1, square_geometry(), 1, 1 + w % 4, w));
+    check_both("3x3", Case(4, 16, 3, square_geometry(1, 1), 1 + w % 3, 1 + w % 5, w));
   }
 }
 
 TEST_CASE("int8 conv: geometries") {
-  check_all("stride 2", Case(8, 16, 3, square_geometry(2, 1), 2, 9, 11));
-  check_all("1x1 stride 2", Case(8, 16, 1, square_geometry(2), 2, 9, 11));
-  check_all("no padding", Case(4, 24, 3, square_geometry(), 2, 9, 8));
-  check_all("dilated", Case(4, 8, 3, square_geometry(1, 2, 2), 1, 9, 8));
-  check_all("dilated, not padded", Case(4, 8, 3, square_geometry(1, 0, 3), 1, 9, 8));
-  check_all("groups", Case(12, 9, 3, square_geometry(1, 1, 1, 3), 2, 5, 6));
-  check_all("groups, not padded", Case(8, 40, 2, square_geometry(1, 0, 1, 2), 2, 5, 6));
-  check_all("multiplier 2", Case(5, 10, 3, square_geometry(1, 1, 1, 5), 1, 5, 6));
-  check_all("7x7", Case(3, 16, 7, square_geometry(2, 3), 1, 20, 18));
-  check_all("large padding", Case(3, 16, 2, square_geometry(1, 5), 1, 1, 2));
+  check_both("stride 2", Case(8, 16, 3, square_geometry(2, 1), 2, 9, 11));
+  check_both("1x1 stride 2", Case(8, 16, 1, square_geometry(2), 2, 9, 11));
+  check_both("no padding", Case(4, 24, 3, square_geometry(), 2, 9, 8));
+  check_both("dilated", Case(4, 8, 3, square_geometry(1, 2, 2), 1, 9, 8));
+  check_both("dilated, not padded", Case(4, 8, 3, square_geometry(1, 0, 3), 1, 9, 8));
+  check_both("groups", Case(12, 9, 3, square_geometry(1, 1, 1, 3), 2, 5, 6));
+  check_both("groups, not padded", Case(8, 40, 2, square_geometry(1, 0, 1, 2), 2, 5, 6));
+  check_both("multiplier 2", Case(5, 10, 3, square_geometry(1, 1, 1, 5), 1, 5, 6));
+  check_both("7x7", Case(3, 16, 7, square_geometry(2, 3), 1, 20, 18));
+  check_both("large padding", Case(3, 16, 2, square_geometry(1, 5), 1, 1, 2));
   ConvGeometry g;
   g.stride_h = 2, g.stride_w = 3, g.pad = {.top = 2, .bottom = 0, .left = 0, .right = 3}, g.dilation_w = 2;
-  check_all("uneven", Case(6, 19, 3, g, 2, 10, 13));
+  check_both("uneven", Case(6, 19, 3, g, 2, 10, 13));
 }
 
 TEST_CASE("int8 conv: depthwise") {
@@ -194,6 +212,48 @@ TEST_CASE("int8 conv: extreme codes and weights do not saturate inside") {
     }
 }
 
+TEST_CASE("int8 conv: sums of bytes in 16 bits neither saturate nor wrap") {
+  Case c(20, 18, 3, square_geometry(1, 1), 1, 3, 7);
+  std::mt19937 random(8);
+  for (const int input : {-1, 0, 255}) {
+    c.constant = input;
+    CAPTURE(input);
+    for (const int size : {1, 13, 64, 65, 127}) {
+      CAPTURE(size);
+      const auto fill = [&](const char* name, auto weight) {
+        for (size_t i = 0; i < c.spec.weights.size(); ++i) c.spec.weights[i] = static_cast<uint8_t>(128 + weight(i));
+        check_all(name, c);
+      };
+      fill("positive", [&](size_t) { return size; });
+      fill("negative", [&](size_t) { return -size; });
+      fill("taps in turn", [&](size_t i) { return i % 2 ? size : -size; });
+      fill("channels in turn", [&](size_t i) { return i / 9 % 2 ? size : -size; });
+      fill("any", [&](size_t) { return static_cast<int>(random() % static_cast<uint32_t>(2 * size + 1)) - size; });
+      fill("one large output", [&](size_t i) { return i < 180 ? 127 : static_cast<int>(random() % 3) - 1; });
+      fill("few large ones", [&](size_t) { return random() % 40 ? static_cast<int>(random() % 9) - 4 : size; });
+    }
+  }
+  c = Case(20, 18, 1, square_geometry(), 1, 3, 7);
+  c.spec.weights.assign(c.spec.weights.size(), 128);
+  check_all("no weights at all", c);
+}
+
+TEST_CASE("int8 conv: bytes are summed in 16 bits where the weights allow it, and only there") {
+  Case c(32, 32, 3, square_geometry(1, 1), 1, 4, 4);
+  for (const auto& v : gemm_variants()) {
+    if (!cpu::has(v.needs) || !v.fn().correlate_runs) continue;
+    CAPTURE(v.name);
+    const auto in_runs = [&](int weight) {
+      c.spec.weights.assign(c.spec.weights.size(), static_cast<uint8_t>(128 + weight));
+      return Int8Conv(c.spec, v.name).describe().find(" runs") != std::string::npos;
+    };
+    CHECK(in_runs(3));
+    CHECK(in_runs(-64));
+    CHECK_FALSE(in_runs(127));
+    CHECK_FALSE(in_runs(-128));
+  }
+}
+
 TEST_CASE("int8 conv: epilogues over the whole range of multipliers, shifts and bounds") {
   Case c(16, 48, 1, square_geometry(), 1, 3, 9);
   c.spec.bias.clear();
@@ -225,8 +285,9 @@ TEST_CASE("int8 conv: parts write every output once, whatever their number") {
   for (const auto& v : gemm_variants()) {
     if (!cpu::has(v.needs)) continue;
     for (const Case& c :
-         {Case(16, 33, 3, square_geometry(1, 1), 3, 9, 9), Case(16, 80, 1, square_geometry(), 3, 5, 5),
-          Case(16, 16, 3, square_geometry(1, 1, 1, 16), 3, 9, 9), Case(64, 70, 1, square_geometry(), 1, 1, 1)}) {
+         {Case(16, 33, 3, square_geometry(1, 1), 3, 9, 9), narrowed(Case(16, 33, 3, square_geometry(1, 1), 3, 9, 9)),
+          Case(16, 80, 1, square_geometry(), 3, 5, 5), Case(16, 16, 3, square_geometry(1, 1, 1, 16), 3, 9, 9),
+          Case(64, 70, 1, square_geometry(), 1, 1, 1)}) {
       const Int8Conv conv(c.spec, v.name);
       const std::vector<uint8_t> x = c.input();
       const test::Output want = reference_conv(c.spec, x, c.batch, c.h, c.w);
@@ -291,6 +352,7 @@ TEST_CASE("int8 conv: no byte beyond inputs, outputs and scratch is touched") {
     }
   for (const int channels : {3, 16, 40})
     cases.emplace_back(channels, channels, 3, square_geometry(1, 1, 1, channels), 2, 6, 9);
+  for (size_t i = 0, n = cases.size(); i < n; ++i) cases.push_back(narrowed(cases[i]));
   for (Case& c : cases)
     for (const int zero : {128, 60})
       for (const bool at_end : {true, false})
