@@ -15,6 +15,10 @@ void TeacherOptions::fields(Fields& f) {
 
 void LossOptions::fields(Fields& f) {
   f("label_smoothing", label_smoothing, "share of the target spread evenly over all classes", {0, 1});
+  f("auxiliary", auxiliary,
+    "weight of the cross entropy of every further output of the network, such as Inception-v3's auxiliary classifier; "
+    "0 leaves them out",
+    kNonNegative);
   f.raw("teacher", teacher, "teacher or null", "learn from the outputs of a trained network as well (distillation)");
 }
 

@@ -15,9 +15,10 @@ struct TeacherOptions {
   void fields(Fields& f);
 };
 
-/// What is minimised: softmax cross entropy, and the teacher's if there is one.
+/// What is minimised: softmax cross entropy, that of auxiliary classifiers, and the teacher's if there are any.
 struct LossOptions {
   double label_smoothing = 0;
+  double auxiliary = 0.4;
   Config teacher{Json()};
   void fields(Fields& f);
 };

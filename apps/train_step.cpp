@@ -23,11 +23,12 @@ void check_state_finite(const Graph& graph) {
       throw NotFinite(concat_text(named.is_param ? "parameter '" : "buffer '", named.name, "' is not finite"));
 }
 
-TrainStep::TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, double label_smoothing,
+TrainStep::TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, const LossOptions& options,
                      std::shared_ptr<const Teacher> teacher)
     : graph_(std::move(graph)),
       optimizer_(std::move(optimizer)),
-      label_smoothing_(static_cast<float>(label_smoothing)),
+      label_smoothing_(static_cast<float>(options.label_smoothing)),
+      auxiliary_(static_cast<float>(options.auxiliary)),
       teacher_(std::move(teacher)) {}
 
 StepResult TrainStep::run(const Batch& batch, const TrainClock& clock, Rng& rng) {
@@ -37,9 +38,11 @@ StepResult TrainStep::run(const Batch& batch, const TrainClock& clock, Rng& rng)
   {
     // First, so that its activations are gone when the student's pile up.
     const Tensor wanted = teacher_ ? teacher_->logits(batch.images) : Tensor();
-    const Tensor logits = graph_.forward(batch.images, {Mode::train, &rng, clock.step, &clock});
+    const std::vector<Tensor> outputs = graph_.forward_all(batch.images, {Mode::train, &rng, clock.step, &clock});
+    const Tensor& logits = outputs.front();
     Tensor loss = softmax_cross_entropy(logits, batch.labels, label_smoothing_);
     if (teacher_) loss = teacher_->combine(loss, logits, wanted);
+    loss = add_auxiliary(loss, outputs, batch.labels);
     result.loss = static_cast<double>(loss.item());
     if (!std::isfinite(result.loss))
       throw NotFinite(concat_text("the loss is ", std::isnan(result.loss) ? "nan" : "inf", "; ",
@@ -56,6 +59,17 @@ StepResult TrainStep::run(const Batch& batch, const TrainClock& clock, Rng& rng)
   optimizer_->step(clock.lr);
   for (const Node& node : graph_.nodes()) node.layer->after_update();
   return result;
+}
+
+Tensor TrainStep::add_auxiliary(Tensor loss, const std::vector<Tensor>& outputs, const Tensor& labels) const {
+  if (auxiliary_ == 0) return loss;
+  for (size_t i = 1; i < outputs.size(); ++i) {
+    NIBBLE_CHECK(outputs[i].shape() == outputs[0].shape(), "loss: output '", graph_.outputs()[i], "' has the shape ",
+                 outputs[i].shape(), " and is no auxiliary classifier, whose shape is that of the first output, ",
+                 outputs[0].shape(), "; \"auxiliary\": 0 leaves it out of the loss");
+    loss = add(loss, scale(softmax_cross_entropy(outputs[i], labels, label_smoothing_), auxiliary_));
+  }
+  return loss;
 }
 
 std::string TrainStep::first_bad_output(const Batch& batch, const TrainClock& clock, Rng rng) const {

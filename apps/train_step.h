@@ -25,19 +25,21 @@ class NotFinite : public Error {
 /// The training step: forward, loss, backward, update.
 class TrainStep {
  public:
-  /// `optimizer` has been attached to the graph's parameters. `teacher` may be null.
-  TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, double label_smoothing,
+  /// `optimizer` has been attached to the graph's parameters. `teacher` may be null; it teaches the first output.
+  TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, const LossOptions& options,
             std::shared_ptr<const Teacher> teacher = nullptr);
 
   /// Leaves the parameters as they were and throws NotFinite if the loss or a gradient is not finite.
   StepResult run(const Batch& batch, const TrainClock& clock, Rng& rng);
 
  private:
+  /// `loss` plus the weighed cross entropy of every output but the first.
+  Tensor add_auxiliary(Tensor loss, const std::vector<Tensor>& outputs, const Tensor& labels) const;
   std::string first_bad_output(const Batch& batch, const TrainClock& clock, Rng rng) const;
 
   Graph graph_;
   std::shared_ptr<Optimizer> optimizer_;
-  float label_smoothing_;
+  float label_smoothing_, auxiliary_;
   std::shared_ptr<const Teacher> teacher_;
 };
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "core/mapped_file.h"
 #include "core/version.h"
 #include "layers/packed.h"
 #include "layers/state_limit.h"
@@ -96,6 +97,8 @@ void decode_weights(const PackedWeights& packed, const std::string& path) {
 
 Checkpoint load_checkpoint(const std::string& path) { return checkpoint_from(read_safetensors(path), path); }
 
+Checkpoint map_checkpoint(const std::string& path) { return checkpoint_from(map_safetensors(path), path); }
+
 Checkpoint checkpoint_from(TensorFile file, const std::string& path) {
   Checkpoint checkpoint;
   checkpoint.file = std::move(file);
@@ -154,13 +157,16 @@ void load_state(const Graph& graph, const TensorFile& file, const std::string& o
   StateMatch match(graph, origin);
   for (const auto& [name, tensor] : file.tensors)
     if (!is_reserved(name)) match.offer(name, name, tensor);
-  match.commit();
+  match.commit(file.mapping.get());
   for (const Node& node : graph.nodes()) {
     try {
+      if (file.mapping != nullptr) file.mapping->file().check_length();
       node.layer->after_load();
     } catch (const Error& error) {
       throw Error(concat_text(origin, ": ", node.layer->type(), " '", node.name, "': ", error.what()));
     }
+    // One layer's share of the file in memory at a time.
+    if (file.mapping != nullptr) file.mapping->release();
   }
 }
 

@@ -20,6 +20,10 @@ struct Checkpoint {
 
 /// Throws Error naming the file, and the tensor if one is missing, extra or misshapen.
 Checkpoint load_checkpoint(const std::string& path);
+/// The same for a network that is only to be run: the file is mapped, not read, and buffers of bytes of a page and more
+/// (the weights of lowered layers) stay where they lie in it (see map_safetensors). What layers work out of them takes
+/// the only memory.
+Checkpoint map_checkpoint(const std::string& path);
 /// The same of a file that has been read already; `origin` is for messages.
 Checkpoint checkpoint_from(TensorFile file, const std::string& origin);
 /// Atomic. `extra` tensors are written behind the graph's state.
@@ -30,7 +34,8 @@ void save_checkpoint(const std::string& path, const Graph& graph, const Json& co
 /// quant/pack.h makes such a graph of a quantized one. load_checkpoint() reads both. Throws Error if no weight is so.
 void save_packed_checkpoint(const std::string& path, const Graph& graph, const Json& config);
 /// Copies tensors into the graph's state. Throws Error naming `origin` and every tensor (up to a few) that is missing,
-/// extra or misshapen; names that begin with "train/" are not the graph's.
+/// extra or misshapen; names that begin with "train/" are not the graph's. Buffers of bytes that view file.mapping are
+/// not copied.
 void load_state(const Graph& graph, const TensorFile& file, const std::string& origin);
 
 /// Reads weights saved by PyTorch (safetensors) into a graph built from the same architecture: strips "module.",

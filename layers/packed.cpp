@@ -37,23 +37,30 @@ Tensor pack_codes(const Tensor& codes, int bits) {
 }
 
 Tensor unpack_codes(const Tensor& packed, const Shape& shape, int bits) {
-  NIBBLE_CHECK(bits >= 1 && bits <= 8, "packed codes: expected 1 to 8 bits, got ", bits);
-  const int64_t bytes = packed_bytes(shape.numel(), bits);
-  NIBBLE_CHECK(packed.dtype() == DType::u8 && packed.shape() == Shape{bytes}, "packed codes: ", shape.numel(),
-               " codes of ", bits, " bits take u8 [", bytes, "], found ", name_of(packed.dtype()), " ", packed.shape());
   const Tensor codes = Tensor::empty(shape, DType::u8);
+  unpack_codes(packed, bits, codes.mutable_data<uint8_t>());
+  return codes;
+}
+
+void unpack_codes(const Tensor& packed, int bits, std::span<uint8_t> codes) {
+  NIBBLE_CHECK(bits >= 1 && bits <= 8, "packed codes: expected 1 to 8 bits, got ", bits);
+  const auto count = static_cast<int64_t>(codes.size()), bytes = packed_bytes(count, bits);
+  NIBBLE_CHECK(packed.dtype() == DType::u8 && packed.shape() == Shape{bytes}, "packed codes: ", count, " codes of ",
+               bits, " bits take u8 [", bytes, "], found ", name_of(packed.dtype()), " ", packed.shape());
   const auto from = packed.data<uint8_t>();
-  const auto to = codes.mutable_data<uint8_t>();
+  if (bits == 8) {
+    std::ranges::copy(from, codes.begin());
+    return;
+  }
   const unsigned mask = (1u << bits) - 1;
-  for (size_t i = 0; i < to.size(); ++i) {
+  for (size_t i = 0; i < codes.size(); ++i) {
     const size_t at = i * static_cast<size_t>(bits);
     const unsigned high = at / 8 + 1 < from.size() ? from[at / 8 + 1] : 0u;
-    to[i] = static_cast<uint8_t>((from[at / 8] | high << 8) >> at % 8 & mask);
+    codes[i] = static_cast<uint8_t>((from[at / 8] | high << 8) >> at % 8 & mask);
   }
-  const int64_t used = shape.numel() * bits % 8;
+  const int64_t used = count * bits % 8;
   NIBBLE_CHECK(used == 0 || from.back() >> used == 0, "packed codes: the ", 8 - used,
                " bits behind the last code must be 0");
-  return codes;
 }
 
 int packed_bits(const Grid& grid) { return std::max(1, bits_of(grid)); }

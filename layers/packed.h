@@ -1,5 +1,7 @@
 #pragma once
 
+#include <span>
+
 #include "core/grid.h"
 
 /// Weights as strings of codes with as few bits each as their levels need.
@@ -12,6 +14,8 @@ int64_t packed_bytes(int64_t count, int bits);
 Tensor pack_codes(const Tensor& codes, int bits);
 /// The reverse. Throws unless there are exactly the bytes that the shape takes and the left-over bits are 0.
 Tensor unpack_codes(const Tensor& packed, const Shape& shape, int bits);
+/// The same into `codes`, for as many as there are.
+void unpack_codes(const Tensor& packed, int bits, std::span<uint8_t> codes);
 
 /// Bits that a code of this grid takes when packed: those of bits_of(), at least 1.
 int packed_bits(const Grid& grid);

@@ -14,6 +14,8 @@ StateLimit::StateLimit(int64_t bytes) : left_(bytes), outer_(current) { current 
 
 StateLimit::~StateLimit() { current = outer_; }
 
+bool StateLimit::active() { return current != nullptr; }
+
 void StateLimit::take(const char* who, int64_t bytes) {
   if (current == nullptr) return;
   NIBBLE_CHECK(bytes <= current->left_, who, ": its options ask for ", bytes,

@@ -16,6 +16,8 @@ class StateLimit {
   /// A layer is about to set so many bytes aside. Throws Error naming it if that is more than is left; without a limit
   /// on this thread nothing happens.
   static void take(const char* who, int64_t bytes);
+  /// True if there is a limit on this thread: what layers set aside now is filled from a file, or thrown away.
+  static bool active();
 
  private:
   int64_t left_;

@@ -73,7 +73,7 @@ ShortRun::ShortRun(const StudyRequest& request, const Json& rules, const Json& o
   for (const NamedTensor& named : parameters_of(graph_))
     params.push_back({named.name, named.tensor, named.traits.decay, named.traits.lr_factor, named.traits.mask});
   optimizer_->attach(std::move(params));
-  step_ = std::make_unique<TrainStep>(graph_, optimizer_, 0.0);
+  step_ = std::make_unique<TrainStep>(graph_, optimizer_, LossOptions{});
 }
 
 std::unique_ptr<Loader> ShortRun::loader(Split split) const {

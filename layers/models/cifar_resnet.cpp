@@ -1,7 +1,6 @@
 #include "layers/models/cifar_resnet.h"
 
 #include "layers/model.h"
-#include "layers/models/image_shape.h"
 
 namespace nibble {
 
@@ -42,12 +41,12 @@ NIBBLE_REGISTER_MODEL(AnyDepthOptions, resnet_of_any_depth, "resnet_cifar", "CIF
 }  // namespace
 
 Graph cifar_resnet(int blocks, const CifarResnetOptions& options) {
-  ResidualBuilder builder(image_shape(options.input), options, "shortcut");
-  std::string x = builder.stem("conv1", "bn1", "relu1", options.width, 3, 1);
+  ResidualBuilder builder(options.input, options, "shortcut");
+  std::string x = builder.stem("conv1", "bn1", "relu1", {.out = options.width});
   for (int stage = 1; stage <= 3; ++stage)
-    x = builder.stage(stage, x, blocks, options.width << (stage - 1), stage > 1 ? 2 : 1);
+    x = builder.stage(stage, x, blocks, {.width = options.width << (stage - 1), .stride = stage > 1 ? 2 : 1});
   builder.head(x, options.classes, "pool", "linear");
-  return std::move(builder.graph());
+  return builder.net().take();
 }
 
 }  // namespace nibble

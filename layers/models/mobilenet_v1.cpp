@@ -1,16 +1,14 @@
 #include "layers/models/mobilenet_v1.h"
 
-#include <algorithm>
 #include <array>
 
 #include "layers/model.h"
-#include "layers/models/image_shape.h"
 
 namespace nibble {
 
 void MobilenetV1Options::fields(Fields& f) {
   f("classes", classes, "outputs (TensorFlow's have one more, for the background)", {1, 1 << 20});
-  f("multiplier", multiplier, "depth multiplier: all channels times this, rounded down, at least 8", {0, 16, true});
+  multiplier_field(f, multiplier);
   f.choice("activation", activation, {"relu6", "relu"}, "behind every batch norm");
   f.choice("init", init, {"he_fan_in", "he_fan_out", "xavier"}, "how the weights are drawn");
   f("bn_momentum", bn_momentum,
@@ -22,19 +20,6 @@ void MobilenetV1Options::fields(Fields& f) {
 }
 
 namespace {
-
-/// A convolution with a SAME border, batch norm and activation: conv<id>, bn<id>, relu<id> behind the prefix.
-std::string conv_bn_relu(Graph& graph, const std::string& prefix, const std::string& id, const std::string& x,
-                         Json conv, const MobilenetV1Options& options) {
-  const Json out = conv["out"];
-  conv.update({{"type", "conv2d"}, {"pad", "same"}, {"bias", false}, {"init", options.init}});
-  std::string y = graph.add(prefix + "conv" + id, conv, {x});
-  y = graph.add(
-      prefix + "bn" + id,
-      {{"type", "batch_norm"}, {"channels", out}, {"momentum", options.bn_momentum}, {"epsilon", options.bn_epsilon}},
-      {y});
-  return graph.add(prefix + "relu" + id, {{"type", options.activation}}, {y});
-}
 
 struct Block {
   int stride, out;
@@ -58,30 +43,30 @@ NIBBLE_REGISTER_MODEL(MobilenetV1Options, mobilenet_v1, "mobilenet_v1", "MobileN
 
 }  // namespace
 
-int mobilenet_channels(int channels, double multiplier) { return std::max(static_cast<int>(channels * multiplier), 8); }
+NetworkStyle mobilenet_style(const MobilenetV1Options& options) {
+  return {options.activation, options.init, options.bn_momentum, options.bn_epsilon};
+}
 
-std::string separable_block(Graph& graph, const std::string& prefix, const std::string& x, int in, int out, int stride,
-                            const MobilenetV1Options& options) {
-  const Json depthwise{{"in", in}, {"out", in}, {"groups", in}, {"kernel", 3}, {"stride", stride}};
-  const std::string y = conv_bn_relu(graph, prefix, "1", x, depthwise, options);
-  return conv_bn_relu(graph, prefix, "2", y, {{"in", in}, {"out", out}, {"kernel", 1}}, options);
+std::string separable_block(NetworkBuilder& builder, const std::string& prefix, const std::string& x, int out,
+                            int stride) {
+  const int in = builder.channels(x);
+  std::string y = builder.conv(prefix + "conv1", x, {.out = in, .stride = stride, .pad = kSame, .groups = in});
+  y = builder.bn_act(prefix + "bn1", prefix + "relu1", y);
+  y = builder.conv(prefix + "conv2", y, {.out = out, .kernel = {1, 1}, .pad = kSame});
+  return builder.bn_act(prefix + "bn2", prefix + "relu2", y);
 }
 
 Graph mobilenet_v1(const MobilenetV1Options& options) {
-  Graph graph(image_shape(options.input));
-  int channels = mobilenet_channels(32, options.multiplier);
-  const Json first{{"in", options.input[2]}, {"out", channels}, {"kernel", 3}, {"stride", 2}};
-  std::string x = conv_bn_relu(graph, "", "1", "input", first, options);
+  NetworkBuilder builder(options.input, mobilenet_style(options));
+  const ConvSpec first{.out = scaled_channels(32, options.multiplier), .stride = 2, .pad = kSame};
+  std::string x = builder.bn_act("bn1", "relu1", builder.conv("conv1", "input", first));
   int number = 0;
-  for (const Block& block : kBlocks) {
-    const int out = mobilenet_channels(block.out, options.multiplier);
-    x = separable_block(graph, "block" + std::to_string(++number) + ".", x, channels, out, block.stride, options);
-    channels = out;
-  }
-  x = graph.add("avgpool", {{"type", "global_avg_pool"}}, {x});
-  if (options.dropout > 0) x = graph.add("dropout", {{"type", "dropout"}, {"p", options.dropout}}, {x});
-  graph.add("fc", {{"type", "linear"}, {"in", channels}, {"out", options.classes}, {"init", options.init}}, {x});
-  return graph;
+  for (const Block& block : kBlocks)
+    x = separable_block(builder, "block" + std::to_string(++number) + ".", x,
+                        scaled_channels(block.out, options.multiplier), block.stride);
+  x = builder.dropout("dropout", builder.global_avg_pool("avgpool", x), options.dropout);
+  builder.linear("fc", x, {.out = options.classes});
+  return builder.take();
 }
 
 }  // namespace nibble

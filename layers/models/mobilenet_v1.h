@@ -1,6 +1,6 @@
 #pragma once
 
-#include "layers/graph.h"
+#include "layers/models/network_builder.h"
 
 namespace nibble {
 
@@ -14,13 +14,13 @@ struct MobilenetV1Options {
   void fields(Fields& f);
 };
 
-/// `channels` of the full network times `multiplier`, rounded down, and at least 8.
-int mobilenet_channels(int channels, double multiplier);
+/// The style that the options ask for.
+NetworkStyle mobilenet_style(const MobilenetV1Options& options);
 
-/// A 3x3 depthwise and a 1x1 convolution, each with BN and activation: nodes <prefix>conv1, bn1, relu1 and
-/// <prefix>conv2, bn2, relu2. `in` and `out` are final channel counts. Returns the name of the last node.
-std::string separable_block(Graph& graph, const std::string& prefix, const std::string& x, int in, int out, int stride,
-                            const MobilenetV1Options& options);
+/// A 3x3 depthwise and a 1x1 convolution with SAME borders, each with BN and activation: nodes <prefix>conv1, bn1,
+/// relu1 and <prefix>conv2, bn2, relu2.
+std::string separable_block(NetworkBuilder& builder, const std::string& prefix, const std::string& x, int out,
+                            int stride);
 
 /// A 3x3 convolution of stride 2, 13 separable blocks, global average pool, classifier; all borders are TensorFlow's
 /// SAME. Nodes: conv1, bn1, relu1, block1.conv1, ..., block13.relu2, avgpool, dropout (if it is not 0), fc.

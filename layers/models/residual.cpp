@@ -14,81 +14,78 @@ void ResidualStyle::fields(Fields& f) {
   f.choice("init", init, {"he_fan_in", "he_fan_out", "xavier"}, "how the weights are drawn");
 }
 
-std::string ResidualBuilder::stem(const std::string& conv_name, const std::string& bn_name,
-                                  const std::string& relu_name, int out, int kernel, int stride) {
-  const std::string x = conv(conv_name, "input", out, kernel, stride);
-  channels_ = out;
-  return bn_relu(bn_name, relu_name, x);
+namespace {
+
+std::vector<ConvSpec> convolutions(const BlockSpec& spec) {
+  const int width = spec.width, stride = spec.stride;
+  if (!spec.bottleneck) return {{.out = width, .stride = stride}, {.out = width}};
+  return {{.out = width, .kernel = {1, 1}, .stride = spec.stride_first ? stride : 1},
+          {.out = width, .stride = spec.stride_first ? 1 : stride},
+          {.out = 4 * width, .kernel = {1, 1}}};
 }
 
-std::string ResidualBuilder::stage(int number, const std::string& x, int blocks, int out, int stride) {
+}  // namespace
+
+std::string ResidualBuilder::stem(const std::string& conv_name, const std::string& bn_name,
+                                  const std::string& relu_name, const ConvSpec& spec) {
+  return net_.bn_act(bn_name, relu_name, net_.conv(conv_name, "input", spec));
+}
+
+std::string ResidualBuilder::stage(int number, const std::string& x, int blocks, const BlockSpec& spec) {
   const std::string name = "layer" + std::to_string(number);
   std::string y = x;
+  BlockSpec next = spec;
   for (int i = 0; i < blocks; ++i) {
     const bool activates = style_.order == "lq" ? i > 0 : style_.order == "pre" && (number > 1 || i > 0);
-    y = block(name + "." + std::to_string(i) + ".", y, out, i == 0 ? stride : 1, activates);
+    y = block(name + "." + std::to_string(i) + ".", y, next, activates);
+    next.stride = 1;
   }
-  return style_.order == "lq" ? bn_relu(name + ".bn", name + ".relu", y) : y;
+  return style_.order == "lq" ? net_.bn_act(name + ".bn", name + ".relu", y) : y;
 }
 
 std::string ResidualBuilder::head(const std::string& x, int classes, const std::string& pool_name,
                                   const std::string& linear_name) {
-  std::string y = style_.order == "pre" ? bn_relu("bn", "relu", x) : x;
-  y = graph_.add(pool_name, {{"type", "global_avg_pool"}}, {y});
-  return graph_.add(linear_name, {{"type", "linear"}, {"in", channels_}, {"out", classes}, {"init", style_.init}}, {y});
-}
-
-std::string ResidualBuilder::conv(const std::string& name, const std::string& x, int out, int kernel, int stride) {
-  return graph_.add(name,
-                    {{"type", "conv2d"},
-                     {"in", channels_},
-                     {"out", out},
-                     {"kernel", kernel},
-                     {"stride", stride},
-                     {"pad", kernel / 2},
-                     {"bias", false},
-                     {"init", style_.init}},
-                    {x});
-}
-
-std::string ResidualBuilder::bn(const std::string& name, const std::string& x, int channels) {
-  return graph_.add(name, {{"type", "batch_norm"}, {"channels", channels}}, {x});
-}
-
-std::string ResidualBuilder::relu(const std::string& name, const std::string& x) {
-  return style_.activation == "none" ? x : graph_.add(name, {{"type", "relu"}}, {x});
-}
-
-std::string ResidualBuilder::bn_relu(const std::string& bn_name, const std::string& relu_name, const std::string& x) {
-  return relu(relu_name, bn(bn_name, x, channels_));
+  std::string y = style_.order == "pre" ? net_.bn_act("bn", "relu", x) : x;
+  y = net_.global_avg_pool(pool_name, y);
+  return net_.linear(linear_name, y, {.out = classes});
 }
 
 std::string ResidualBuilder::shortcut(const std::string& prefix, const std::string& x, const std::string& active,
                                       int out, int stride) {
-  if (channels_ == out && stride == 1) return x;
+  if (net_.channels(x) == out && stride == 1) return x;
   const std::string name = prefix + bypass_;
   if (style_.shortcut == "A")
-    return graph_.add(
+    return net_.add(
         name, {{"type", "shortcut_a"}, {"out", out}, {"stride", stride}, {"pool", style_.pool}, {"pad", style_.pad}},
         {x});
-  const std::string y = conv(name + ".0", active, out, 1, stride);
-  return style_.order == "pre" ? y : bn(name + ".1", y, out);
+  const std::string y = net_.conv(name + ".0", active, {.out = out, .kernel = {1, 1}, .stride = stride});
+  return style_.order == "pre" ? y : net_.bn(name + ".1", y);
 }
 
-std::string ResidualBuilder::block(const std::string& prefix, const std::string& x, int out, int stride,
-                                   bool activates) {
-  const bool post = style_.order == "post";
-  const std::string active = activates ? bn_relu(prefix + "bn1", prefix + "relu1", x) : x;
-  const std::string bypass = shortcut(prefix, x, active, out, stride);
-  std::string y = conv(prefix + "conv1", active, out, 3, stride);
-  channels_ = out;
+std::string ResidualBuilder::branch(const std::string& prefix, const std::string& x,
+                                    const std::vector<ConvSpec>& convs) {
   // In the pre-activation orders "bn1" is the one in front of conv1.
-  y = bn_relu(prefix + (post ? "bn1" : "bn2"), prefix + (post ? "relu1" : "relu2"), y);
-  y = conv(prefix + "conv2", y, out, 3, 1);
-  if (post) y = bn(prefix + "bn2", y, out);
-  if (style_.order == "lq") y = bn(prefix + "bn3", y, out);
-  y = graph_.add(prefix + "add", {{"type", "add"}}, {y, bypass});
-  return post ? relu(prefix + "relu2", y) : y;
+  const size_t first_bn = style_.order == "post" ? 1 : 2;
+  std::string y = x;
+  for (size_t i = 0; i < convs.size(); ++i) {
+    const std::string bn_id = std::to_string(first_bn + i);
+    y = net_.conv(prefix + "conv" + std::to_string(i + 1), y, convs[i]);
+    if (i + 1 < convs.size()) {
+      y = net_.bn_act(prefix + "bn" + bn_id, prefix + "relu" + bn_id, y);
+    } else if (style_.order != "pre") {
+      y = net_.bn(prefix + "bn" + bn_id, y);
+    }
+  }
+  return y;
+}
+
+std::string ResidualBuilder::block(const std::string& prefix, const std::string& x, const BlockSpec& spec,
+                                   bool activates) {
+  const std::vector<ConvSpec> convs = convolutions(spec);
+  const std::string active = activates ? net_.bn_act(prefix + "bn1", prefix + "relu1", x) : x;
+  const std::string bypass = shortcut(prefix, x, active, convs.back().out, spec.stride);
+  const std::string y = net_.sum(prefix + "add", branch(prefix, active, convs), bypass);
+  return style_.order == "post" ? net_.act(prefix + "relu" + std::to_string(convs.size()), y) : y;
 }
 
 }  // namespace nibble
