@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/ops.h"
+#include "quant/lowering/lower.h"
 
 namespace nibble {
 
@@ -41,10 +42,14 @@ void add_batch(EvalResult& result, const Tensor& logits, const Tensor& labels) {
 std::optional<EvalResult> evaluate(const Graph& graph, Loader& loader,
                                    const std::function<bool(int64_t images)>& after_batch) {
   const NoRecord no_record;
+  const Evaluated form = evaluated(graph);
   EvalResult result;
+  result.on_codes = form.why_real.empty();
   loader.start(0);
   for (Batch batch; loader.next(batch);) {
-    add_batch(result, graph.forward(batch.images, {Mode::eval}), batch.labels);
+    const Tensor logits = form.graph.forward(batch.images, {Mode::eval});
+    add_batch(result, logits, batch.labels);
+    result.hash.add(logits);
     if (after_batch && !after_batch(result.total)) return std::nullopt;
   }
   return result;

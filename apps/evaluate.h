@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 
+#include "core/bit_hash.h"
 #include "core/json.h"
 #include "data/loader.h"
 #include "layers/graph.h"
@@ -13,6 +14,8 @@ namespace nibble {
 struct EvalResult {
   int64_t correct = 0, correct5 = 0, total = 0;
   double loss_sum = 0;
+  BitHash hash;
+  bool on_codes = false;  ///< computed on the codes of the quantizers, see evaluated() in quant/lowering/lower.h
 
   double top1() const { return percent(correct); }
   double top5() const { return percent(correct5); }
@@ -35,7 +38,7 @@ void count_correct(EvalResult& result, const Tensor& logits, const Tensor& label
 /// The same and the loss.
 void add_batch(EvalResult& result, const Tensor& logits, const Tensor& labels);
 
-/// Runs all batches of the loader through the graph in eval mode. `after_batch` is told the number of images done and
+/// Runs all batches of the loader through evaluated(graph). `after_batch` is told the number of images done and
 /// may return false to give up, which makes the result empty.
 std::optional<EvalResult> evaluate(const Graph& graph, Loader& loader,
                                    const std::function<bool(int64_t images)>& after_batch);

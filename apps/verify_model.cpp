@@ -30,7 +30,7 @@ std::vector<std::string> ModelParity::complaints() const {
   for (const std::string& mismatch : mismatches)
     found.push_back("lowering the checkpoint again gives something else: " + mismatch);
   for (const EdgeParity& edge : edges) {
-    const std::string what = broken(edge, epilogue == "fixed");
+    const std::string what = broken(edge);
     if (!what.empty()) found.push_back("'" + edge.node + "': " + what);
   }
   const int64_t apart = std::abs(trained.correct - lowered.correct), images = trained.total;
@@ -48,15 +48,16 @@ Json ModelParity::json() const {
                     {"coded", edge.coded},
                     {"values", edge.values},
                     {"slack", edge.slack},
+                    {"codes", difference_json(edge.codes)},
                     {"alone", difference_json(edge.alone)},
                     {"running", difference_json(edge.running)}});
   const std::vector<std::string> wrong = complaints();
-  return {{"epilogue", epilogue}, {"edges", list},          {"trained", trained.json()}, {"lowered", lowered.json()},
-          {"agree", agree},       {"holds", wrong.empty()}, {"complaints", wrong}};
+  return {{"epilogue", epilogue},      {"edges", list},  {"float", real.json()},   {"trained", trained.json()},
+          {"lowered", lowered.json()}, {"agree", agree}, {"holds", wrong.empty()}, {"complaints", wrong}};
 }
 
 std::vector<std::string> state_mismatches(const Graph& trained, const Graph& lowered, const std::string& epilogue) {
-  const Graph again = lower(trained, LowerOptions{epilogue}).graph;
+  const Graph again = lower(trained, {.epilogue = epilogue, .engine_of = engines_of(lowered)}).graph;
   if (again.to_json() != lowered.to_json()) return {"the layers or their options differ"};
   const std::vector<NamedTensor> expected = state_of(again), found = state_of(lowered);
   std::vector<std::string> result;
@@ -68,10 +69,11 @@ std::vector<std::string> state_mismatches(const Graph& trained, const Graph& low
   return result;
 }
 
-void add_batch(ModelParity& parity, const Graph& trained, const Graph& lowered, const Tensor& images,
-               const Tensor& labels) {
-  merge(parity.edges, compare(trained, lowered, images));
-  const Tensor before = trained.forward(images, {Mode::eval}), after = lowered.forward(images, {Mode::eval});
+void add_batch(ModelParity& parity, const Graph& trained, const Graph& on_codes, const Graph& lowered,
+               const Tensor& images, const Tensor& labels) {
+  merge(parity.edges, compare(trained, on_codes, lowered, images));
+  const Tensor before = on_codes.forward(images, {Mode::eval}), after = lowered.forward(images, {Mode::eval});
+  add_batch(parity.real, trained.forward(images, {Mode::eval}), labels);
   add_batch(parity.trained, before, labels);
   add_batch(parity.lowered, after, labels);
   for (int64_t i = 0; i < before.dim(0); ++i) parity.agree += best_class(before, i) == best_class(after, i);

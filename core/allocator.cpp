@@ -7,6 +7,10 @@
 #include <unordered_map>
 #include <vector>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include "core/error.h"
 
 namespace nibble {
@@ -91,6 +95,11 @@ std::shared_ptr<std::byte> allocate(size_t bytes) {
 
 AllocatorStats allocator_stats() { return pool().stats(); }
 
-void release_unused_memory() { pool().trim(); }
+void release_unused_memory() {
+  pool().trim();
+#if defined(__GLIBC__)
+  ::malloc_trim(0);
+#endif
+}
 
 }  // namespace nibble

@@ -22,7 +22,7 @@ std::shared_ptr<std::byte> allocate(size_t bytes);
 
 AllocatorStats allocator_stats();
 
-/// Returns every unused block to the system.
+/// Returns every unused block, and what the C library keeps, to the system.
 void release_unused_memory();
 
 }  // namespace nibble

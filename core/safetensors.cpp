@@ -1,19 +1,16 @@
 #include "core/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <numeric>
 
 #include "core/file.h"
+#include "core/input_file.h"
 #include "core/json.h"
+#include "core/mapped_file.h"
 #include "core/safetensors_header.h"
 
 namespace nibble {
@@ -26,6 +23,8 @@ constexpr uint64_t kMaxHeader = 100'000'000;
 /// Where the data starts, in the files we write, is a multiple of this.
 constexpr size_t kDataAlignment = 64;
 constexpr size_t kLengthField = 8;
+/// Smaller tensors are cheaper to copy than to keep a page for.
+constexpr uint64_t kLeastMapped = 4096;
 
 /// Bytes at a position of a file or of memory.
 class Source {
@@ -34,6 +33,8 @@ class Source {
   virtual uint64_t size() const = 0;
   /// Fills `out`; throws Error if the source is shorter.
   virtual void read(uint64_t position, std::span<std::byte> out) const = 0;
+  /// The bytes themselves, if they can be lent and lie as elements of that type must.
+  virtual std::shared_ptr<std::byte> view(uint64_t, const SafetensorsType&, uint64_t) const { return nullptr; }
 };
 
 class MemorySource final : public Source {
@@ -52,34 +53,28 @@ class MemorySource final : public Source {
 /// Reads tensors straight into their storage, so that a file is never in memory twice.
 class FileSource final : public Source {
  public:
-  explicit FileSource(const std::string& path) : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    NIBBLE_CHECK(fd_ >= 0, "cannot open '", path_, "': ", std::strerror(errno));
-    struct stat info {};
-    const bool regular = ::fstat(fd_, &info) == 0 && S_ISREG(info.st_mode);
-    if (!regular) ::close(fd_);
-    NIBBLE_CHECK(regular, "cannot read '", path_, "': it is no file");
-    size_ = static_cast<uint64_t>(info.st_size);
-  }
-  ~FileSource() override { ::close(fd_); }
-  FileSource(const FileSource&) = delete;
-  FileSource& operator=(const FileSource&) = delete;
+  explicit FileSource(const std::string& path) : file_(path) {}
+  uint64_t size() const override { return file_.size(); }
+  void read(uint64_t position, std::span<std::byte> out) const override { file_.read(position, out); }
 
-  uint64_t size() const override { return size_; }
-  void read(uint64_t position, std::span<std::byte> out) const override {
-    while (!out.empty()) {
-      const ssize_t n = ::pread(fd_, out.data(), std::min(out.size(), size_t{1} << 30), static_cast<off_t>(position));
-      if (n < 0 && errno == EINTR) continue;
-      NIBBLE_CHECK(n >= 0, "cannot read '", path_, "': ", std::strerror(errno));
-      NIBBLE_CHECK(n > 0, "'", path_, "' was shortened while it was read");
-      out = out.subspan(static_cast<size_t>(n));
-      position += static_cast<uint64_t>(n);
-    }
+ private:
+  InputFile file_;
+};
+
+/// Lends its memory for what is large.
+class MappedSource final : public Source {
+ public:
+  explicit MappedSource(std::shared_ptr<const MappedFile> file) : file_(std::move(file)) {}
+  uint64_t size() const override { return file_->file().size(); }
+  void read(uint64_t position, std::span<std::byte> out) const override { file_->file().read(position, out); }
+  std::shared_ptr<std::byte> view(uint64_t position, const SafetensorsType& type, uint64_t bytes) const override {
+    std::byte* const begin = file_->bytes().data() + position;
+    const bool aligned = reinterpret_cast<uintptr_t>(begin) % type.size == 0;
+    return bytes >= kLeastMapped && aligned ? std::shared_ptr<std::byte>(file_, begin) : nullptr;
   }
 
  private:
-  std::string path_;
-  int fd_;
-  uint64_t size_ = 0;
+  std::shared_ptr<const MappedFile> file_;
 };
 
 /// The tensor's shape; throws Error unless it exists and agrees with the offsets, which lie inside the data.
@@ -162,8 +157,12 @@ void widen(const SafetensorsType& type, std::span<const std::byte> from, std::sp
 }
 
 Tensor read_tensor(const SafetensorsEntry& entry, const Shape& shape, uint64_t data_start, const Source& source) {
-  Tensor tensor = Tensor::empty(shape, entry.type->type);
   uint64_t position = data_start + (*entry.offsets)[0];
+  if (!entry.type->converted) {
+    auto lent = source.view(position, *entry.type, (*entry.offsets)[1] - (*entry.offsets)[0]);
+    if (lent != nullptr) return Tensor::over(shape, entry.type->type, std::move(lent));
+  }
+  Tensor tensor = Tensor::empty(shape, entry.type->type);
   if (!entry.type->converted) {
     source.read(position, {tensor.raw(), tensor.bytes()});
     return tensor;
@@ -267,6 +266,13 @@ const Tensor* TensorFile::find(const std::string& name) const {
 }
 
 TensorFile read_safetensors(const std::string& path) { return read_source(FileSource(path), path); }
+
+TensorFile map_safetensors(const std::string& path) {
+  const auto mapping = std::make_shared<const MappedFile>(path);
+  TensorFile file = read_source(MappedSource(mapping), path);
+  file.mapping = mapping;
+  return file;
+}
 
 TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string& name) {
   return read_source(MemorySource(bytes), name);

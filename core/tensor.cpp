@@ -25,6 +25,14 @@ Tensor Tensor::empty(const Shape& shape, DType type) {
   return Tensor(std::move(impl));
 }
 
+Tensor Tensor::over(const Shape& shape, DType type, std::shared_ptr<std::byte> storage) {
+  auto impl = std::make_shared<Impl>();
+  impl->shape = shape;
+  impl->dtype = type;
+  impl->storage = std::move(storage);
+  return Tensor(std::move(impl));
+}
+
 Tensor Tensor::zeros(const Shape& shape, DType type) {
   Tensor t = empty(shape, type);
   std::memset(t.raw(), 0, t.bytes());

@@ -22,6 +22,8 @@ class Tensor {
   /// Contents undefined.
   static Tensor empty(const Shape& shape, DType type = DType::f32);
   static Tensor zeros(const Shape& shape, DType type = DType::f32);
+  /// Views memory of the caller's that `storage` keeps alive: shape.numel() elements, aligned as one of them must be.
+  static Tensor over(const Shape& shape, DType type, std::shared_ptr<std::byte> storage);
   static Tensor full(const Shape& shape, float value);
   static Tensor scalar(float value);
   /// Rank 1.

@@ -1,12 +1,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <ostream>
 
+#include "apps/bench_kernels.h"
 #include "apps/bench_model.h"
 #include "apps/commands/commands.h"
 #include "apps/machine.h"
+#include "apps/memory_use.h"
 #include "apps/noise.h"
 #include "apps/progress.h"
 #include "apps/run_directory.h"
@@ -14,7 +15,6 @@
 #include "apps/train_step.h"
 #include "apps/trained_model.h"
 #include "core/allocator.h"
-#include "core/cpu.h"
 #include "core/parallel.h"
 
 namespace nibble {
@@ -72,7 +72,7 @@ Json measure_training(const Arguments& args, Console& console) {
   if (config.train.threads > 0 && !args.has("--threads")) set_threads(config.train.threads);
   const RunParts parts = build_parts(config);
   attach_optimizer(parts, config);
-  TrainStep step(parts.graph, parts.optimizer, config.loss.label_smoothing, load_teacher(config, parts));
+  TrainStep step(parts.graph, parts.optimizer, config.loss, load_teacher(config, parts));
   const int64_t batch = args.integer("--batch", parts.source->options().batch, 1, 1 << 20);
   const int64_t steps = args.integer("--steps", 30, 1, 1000000);
   const auto batches = synthetic_batches(parts.graph.input_shape(), batch, parts.source->classes());
@@ -113,14 +113,23 @@ void print_training(const Json& json, std::ostream& out) {
 }
 
 Json measure_inference(const Arguments& args, Console& console) {
-  const TrainedModel model = load_trained(find_checkpoint(args.positional()[0]));
+  const std::string path = find_checkpoint(args.positional()[0]);
+  MemoryUse memory;
+  const auto begin = std::chrono::steady_clock::now();
+  const TrainedModel model = load_trained(path);
+  const double start = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  memory.loaded(model.graph, path);
   BenchModelOptions options;
   options.batch = args.integer("--batch", 1, 1, 1 << 16);
   options.steps = args.integer("--steps", 50, 1, 1000000);
   options.per_layer = args.has("--per-layer");
+  options.hash = args.has("--hash");
   Progress progress(console);
   Json json = {{"model", model.path}, {"threads", threads()}};
   json.update(bench_model(model.graph, options, progress));
+  json["start_seconds"] = start;
+  json["memory"] = memory.json(json["two_largest_activations_bytes"].get<int64_t>());
+  json.erase("two_largest_activations_bytes");
   json["peak_rss_bytes"] = peak_rss_bytes();
   json["machine"] = machine_info();
   return json;
@@ -136,6 +145,9 @@ void print_inference(const Json& json, std::ostream& out) {
                 1e3 * seconds["median"].get<double>(), 1e3 * seconds["min"].get<double>(),
                 1e3 * seconds["max"].get<double>());
   out << machine_line(json["machine"]) << "\n" << text;
+  std::snprintf(text, sizeof text, "loaded in %.1f ms; ", 1e3 * json["start_seconds"].get<double>());
+  out << text << memory_line(json["memory"]) << "\n";
+  if (json.contains("logits_hash")) out << "logits " << json["logits_hash"].get<std::string>() << "\n";
   if (!json.contains("layers")) return;
   for (const Json& layer : json["layers"]) {
     std::snprintf(text, sizeof text, "%10.1f us  %-16s %s\n", layer["microseconds"].get<double>(),
@@ -144,37 +156,48 @@ void print_inference(const Json& json, std::ostream& out) {
   }
 }
 
-/// Before anything asks for the processor's features, which are looked up once.
-void apply_isa(const Arguments& args) {
-  if (!args.has("--isa")) return;
-  const std::string tier = args.text("--isa");
-  try {
-    cpu::limit_to_tier(cpu::detected(), tier);
-  } catch (const Error& error) {
-    throw UsageError("nibble bench: --isa: " + std::string(error.what()));
-  }
-  setenv("NIBBLE_ISA", tier.c_str(), 1);
+Json measure_kernels(const Arguments& args, Console& console) {
+  Progress progress(console);
+  Json json = bench_kernels(args.integer("--steps", 30, 1, 1000000), progress);
+  json["machine"] = machine_info();
+  return json;
+}
+
+void print_kernels_on(const Json& json, std::ostream& out) {
+  out << machine_line(json["machine"]) << "\n";
+  print_kernels(json, out);
+}
+
+/// What "bench WORD" measures.
+struct Benchmark {
+  Json (*measure)(const Arguments&, Console&);
+  void (*print)(const Json&, std::ostream&);
+  size_t arguments;  ///< at most, the word included
+};
+
+Benchmark benchmark(const std::string& word) {
+  if (word == "train") return {measure_training, print_training, 2};
+  if (word == "kernels") return {measure_kernels, print_kernels_on, 1};
+  return {measure_inference, print_inference, 1};
 }
 
 int run_bench(const Arguments& args, Console& console) {
   if (args.positional().empty()) {
-    console.out << "train   images per second of the training step, on synthetic batches\n"
-                   "MODEL   images per second of a checkpoint or lowered model, on synthetic batches\n";
+    console.out << "train    images per second of the training step, on synthetic batches\n"
+                   "kernels  the convolution kernels alone, layer by layer, against the peak of their instructions\n"
+                   "MODEL    images per second of a checkpoint or lowered model, on synthetic batches\n";
     return 0;
   }
-  apply_isa(args);
+  apply_isa(args, "bench");
   apply_threads(args);
-  const bool training = args.positional()[0] == "train";
-  if (!training && args.positional().size() > 1)
-    throw UsageError("nibble bench: one model at a time, got also '" + args.positional()[1] + "'");
-  const Json json = training ? measure_training(args, console) : measure_inference(args, console);
-  if (args.has("--json")) {
+  const Benchmark chosen = benchmark(args.positional()[0]);
+  if (args.positional().size() > chosen.arguments)
+    throw UsageError("nibble bench: one benchmark at a time, got also '" + args.positional()[chosen.arguments] + "'");
+  const Json json = chosen.measure(args, console);
+  if (args.has("--json"))
     console.out << json_text(json);
-  } else if (training) {
-    print_training(json, console.out);
-  } else {
-    print_inference(json, console.out);
-  }
+  else
+    chosen.print(json, console.out);
   return 0;
 }
 
@@ -183,21 +206,23 @@ int run_bench(const Arguments& args, Console& console) {
 Command bench_command() {
   CommandSpec spec;
   spec.name = "bench";
-  spec.arguments = "[train [CONFIG] | RUN_OR_MODEL]";
+  spec.arguments = "[train [CONFIG] | kernels | RUN_OR_MODEL]";
   spec.max_arguments = 2;
   spec.doc =
       "measure speed and memory; without arguments, list the benchmarks.\n"
       "\"bench train\" times the training step of a config's network (by default ResNet-20) on synthetic images, "
       "\"bench\n"
-      "RUN_OR_MODEL\" the evaluation of a trained or lowered network.";
-  spec.options = {
-      {"--batch", "N", "images per step; by default the config's, for a model 1", "", false},
-      {"--steps", "N", "measured steps, after some that are not (30; for a model 50)", "", false},
-      {"--per-layer", "", "a model: also the median time of every layer", "", false},
-      {"--isa", "TIER", "use no instructions above this tier (scalar, sse4, avx2, avxvnni, avx512, ...)", "", false},
-      option::threads(),
-      option::set(),
-      option::json()};
+      "RUN_OR_MODEL\" the evaluation of a trained or lowered network, how long loading it takes, and its memory.\n"
+      "\"bench kernels\" times the kernels of convolutions alone; the layers are those of ResNet-20, ResNet-18 and\n"
+      "MobileNet-v1.";
+  spec.options = {{"--batch", "N", "images per step; by default the config's, for a model 1", "", false},
+                  {"--steps", "N", "measured steps, after some that are not (30; for a model 50)", "", false},
+                  {"--per-layer", "", "a model: also the median time of every layer", "", false},
+                  option::threads(),
+                  option::isa(),
+                  option::hash(),
+                  option::set(),
+                  option::json()};
   return {spec, run_bench};
 }
 

@@ -12,6 +12,7 @@ namespace nibble {
 namespace {
 
 int run_eval(const Arguments& args, Console& console) {
+  apply_isa(args, "eval");
   apply_threads(args);
   const TrainedModel model =
       load_trained(find_checkpoint(args.positional()[0], args.has("--best")), args.has("--live"));
@@ -32,9 +33,12 @@ int run_eval(const Arguments& args, Console& console) {
     return true;
   });
   progress.clear();
+  const bool on_codes = result->on_codes || model.config.contains("lowered");
   if (args.has("--json")) {
     Json json = result->json();
     json["checkpoint"] = model.path;
+    json["on_codes"] = on_codes;
+    if (args.has("--hash")) json["logits_hash"] = result->hash.text();
     console.out << json_text(json);
     return 0;
   }
@@ -42,7 +46,8 @@ int run_eval(const Arguments& args, Console& console) {
   std::snprintf(text, sizeof text, "top-1  %.2f %% (%lld of %lld)\ntop-5  %.2f %%\nloss   %.4f\n", result->top1(),
                 static_cast<long long>(result->correct), static_cast<long long>(result->total), result->top5(),
                 result->loss());
-  console.out << text;
+  console.out << text << (on_codes ? "computed on the codes of the quantizers\n" : "");
+  if (args.has("--hash")) console.out << "logits " << result->hash.text() << "\n";
   return 0;
 }
 
@@ -55,12 +60,18 @@ Command eval_command() {
   spec.min_arguments = spec.max_arguments = 1;
   spec.doc =
       "measure a trained network on the test images.\n"
-      "A run's folder stands for its last checkpoint. JSON keys: top1 and top5 (percent), loss, correct, total.";
+      "A run's folder stands for its last checkpoint. A quantized network is computed on the codes of its quantizers, "
+      "as\n"
+      "exactly as its lowered model does (nibble lower), wherever it can be lowered. JSON keys: top1 and top5 "
+      "(percent),\n"
+      "loss, correct, total, on_codes, and logits_hash with --hash.";
   spec.options = {option::data(),
                   {"--best", "", "the run's best checkpoint instead of the last", "", false},
                   {"--live", "", "the parameters themselves, not their moving average", "", false},
                   {"--batch", "N", "images at a time; changes speed and memory only", "", false},
                   option::threads(),
+                  option::isa(),
+                  option::hash(),
                   option::json()};
   return {spec, run_eval};
 }

@@ -7,6 +7,7 @@
 #include "apps/run_directory.h"
 #include "apps/run_parts.h"
 #include "apps/trained_model.h"
+#include "core/bit_hash.h"
 #include "core/ops.h"
 #include "data/loader.h"
 
@@ -24,7 +25,7 @@ std::vector<std::string> names_of(const TrainedModel& model, const DataSource& s
 }
 
 Json predict_one(const TrainedModel& model, const DataSource& source, const std::vector<std::string>& names,
-                 const std::string& path) {
+                 const std::string& path, bool hash) {
   const Tensor image = prepare_image(source, load_image(path));
   const Tensor logits = model.graph.forward(image, {Mode::eval});
   NIBBLE_CHECK(logits.rank() == 2, "predict: the network's output is ", logits.shape(), ", expected [1,classes]");
@@ -38,17 +39,23 @@ Json predict_one(const TrainedModel& model, const DataSource& source, const std:
   for (const size_t k : order)
     top.push_back(
         {{"class", k < names.size() ? names[k] : std::to_string(k)}, {"index", k}, {"probability", values[k]}});
-  return {{"image", path}, {"top", top}};
+  Json json{{"image", path}, {"top", top}};
+  if (!hash) return json;
+  BitHash bits;
+  bits.add(logits);
+  json["logits_hash"] = bits.text();
+  return json;
 }
 
 int run_predict(const Arguments& args, Console& console) {
+  apply_isa(args, "predict");
   apply_threads(args);
   const TrainedModel model = load_trained(find_checkpoint(args.positional()[0]));
   const auto source = build_source(choose_data(model.config, args.text("--data")));
   const std::vector<std::string> names = names_of(model, *source);
   Json list = Json::array();
   for (size_t i = 1; i < args.positional().size(); ++i) {
-    const Json one = predict_one(model, *source, names, args.positional()[i]);
+    const Json one = predict_one(model, *source, names, args.positional()[i], args.has("--hash"));
     list.push_back(one);
     if (args.has("--json")) continue;
     console.out << args.positional()[i] << "\n";
@@ -57,6 +64,7 @@ int run_predict(const Arguments& args, Console& console) {
       std::snprintf(text, sizeof text, "  %6.2f %%  ", 100 * guess["probability"].get<double>());
       console.out << text << guess["class"].get<std::string>() << "\n";
     }
+    if (args.has("--hash")) console.out << "  logits " << one["logits_hash"].get<std::string>() << "\n";
   }
   if (args.has("--json")) console.out << json_text(list);
   return 0;
@@ -73,7 +81,7 @@ Command predict_command() {
   spec.doc =
       "name the five most probable classes of JPEG or PNG images.\n"
       "An image of another size than the network was trained on is scaled and cropped in the middle.";
-  spec.options = {option::data(), option::threads(), option::json()};
+  spec.options = {option::data(), option::threads(), option::isa(), option::hash(), option::json()};
   return {spec, run_predict};
 }
 

@@ -6,6 +6,7 @@
 
 #include "layers/packed.h"
 #include "quant/kernels/fixed_point.h"
+#include "quant/lowering/graph_view.h"
 
 namespace nibble {
 
@@ -29,9 +30,9 @@ double largest_sum(const WeightCodes& w, size_t c, const Coding& in) {
   return sum * std::max(in.zero, 255 - in.zero);
 }
 
-Int8ConvLayer::Options options_of(const GemmSite& site) {
+Int8ConvLayer::Options options_of(const GemmSite& site, const WeightCodes& weight, const std::string& engine) {
   const GemmForm& gemm = site.gemm;
-  const Shape& w = site.weight.codes.shape();
+  const Shape& w = weight.codes.shape();
   const ConvGeometry& g = gemm.geometry;
   Int8ConvLayer::Options o;
   o.linear = w.rank() == 2;
@@ -44,10 +45,11 @@ Int8ConvLayer::Options options_of(const GemmSite& site) {
     o.pad = {g.pad, gemm.same_padding};
     o.dilation = {g.dilation_h, g.dilation_w};
   }
-  o.bits = bits_for(site.weight.levels);
-  o.halves = site.weight.unit == 2;
-  o.zero_per_channel = site.weight.zero.size() > 1;
-  o.sum_term = !site.weight.offset.empty();
+  o.bits = bits_for(weight.levels);
+  o.halves = weight.unit == 2;
+  o.zero_per_channel = weight.zero.size() > 1;
+  o.sum_term = !weight.offset.empty();
+  o.engine = engine;
   o.epilogue = site.fixed ? "fixed" : "float";
   o.real = !site.out;
   o.in_zero = site.in.zero;
@@ -112,9 +114,8 @@ void fill(const Tensor& to, const std::vector<T>& values) {
   std::ranges::copy(values, to.mutable_data<T>().begin());
 }
 
-void fill_float(const GemmSite& site, const Int8ConvLayer::State& state) {
+void fill_float(const GemmSite& site, const WeightCodes& w, const Int8ConvLayer::State& state) {
   const double out_scale = site.out ? site.out->scale : 1;
-  const WeightCodes& w = site.weight;
   for (size_t c = 0; c < w.channels(); ++c) {
     const double factor = site.map.a[c] * site.in.scale / out_scale;
     state.scale.mutable_data<float>()[c] = static_cast<float>(factor * w.scale_of(c));
@@ -126,22 +127,25 @@ void fill_float(const GemmSite& site, const Int8ConvLayer::State& state) {
 
 }  // namespace
 
-std::shared_ptr<Int8ConvLayer> build_conv(const GemmSite& site) {
-  GemmSite own = site;
-  own.weight.codes = site.weight.codes.clone();
+std::shared_ptr<Int8ConvLayer> build_conv(const GemmSite& site, const WeightCodes& weight, const std::string& engine) {
+  NIBBLE_CHECK(site.in.uniform(), "the levels of its input are not equally spaced");
+  NIBBLE_CHECK(!site.out || rounds(site.out_grid, *site.out),
+               "its output's levels are not equally spaced with one of them at 0");
+  WeightCodes own = weight;
+  own.codes = weight.codes.clone();
   FixedLists lists;
   const bool fixed = site.fixed && site.out.has_value();
-  if (fixed) lists = fixed_lists(site, own.weight);
-  auto layer = std::make_shared<Int8ConvLayer>(options_of(own));
+  if (fixed) lists = fixed_lists(site, own);
+  auto layer = std::make_shared<Int8ConvLayer>(options_of(site, own, engine));
   const Int8ConvLayer::State& state = layer->state();
-  state.weight.copy_from(pack_codes(own.weight.codes, layer->options().bits));
-  fill(state.weight_zero, own.weight.zero);
+  state.weight.copy_from(pack_codes(own.codes, layer->options().bits));
+  fill(state.weight_zero, own.zero);
   if (fixed) {
     fill(state.bias, lists.bias);
     fill(state.multiplier, lists.multiplier);
     fill(state.shift, lists.shift);
   } else {
-    fill_float(own, state);
+    fill_float(site, own, state);
   }
   layer->after_load();
   return layer;

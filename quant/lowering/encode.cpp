@@ -11,6 +11,7 @@ Encode::Encode(const Options& options) : options_(options), grid_(grid_from_json
   const std::optional<Coding> coding = coding_of(grid_, why);
   NIBBLE_CHECK(coding, "encode: the grid cannot be written as codes: ", why);
   coding_ = *coding;
+  table_ = code_table(grid_, coding_);
 }
 
 std::optional<Coding> Encode::coding(std::span<const std::optional<Coding>> inputs) const {
@@ -21,8 +22,8 @@ std::optional<Coding> Encode::coding(std::span<const std::optional<Coding>> inpu
 Tensor Encode::compute(Inputs in) {
   check_lowered_inputs(*this, in, 1, DType::f32);
   Tensor codes = encode(in[0], grid_);
-  if (coding_.unit == 2) {
-    for (uint8_t& code : codes.mutable_data<uint8_t>()) code = static_cast<uint8_t>(2 * code);
+  if (coding_.unit == 2 || coding_.ladder) {
+    for (uint8_t& code : codes.mutable_data<uint8_t>()) code = table_[code];
   }
   return codes;
 }

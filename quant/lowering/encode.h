@@ -23,6 +23,7 @@ class Encode final : public LoweredLayer {
   Options options_;
   Grid grid_;
   Coding coding_;
+  std::array<uint8_t, 256> table_{};  ///< from the grid's codes
 };
 
 }  // namespace nibble

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/tape.h"
 #include "quant/lowering/build_conv.h"
 #include "quant/lowering/int8_table.h"
 #include "quant/lowering/lowering.h"
@@ -18,6 +19,15 @@ std::vector<const Node*> joined(const Node& first, const std::vector<const Node*
 
 float applied(const AffineClamp& map, float x) { return std::clamp(map.a[0] * x + map.b[0], map.lo[0], map.hi[0]); }
 
+/// All engines, the wanted one first. Float arithmetic only where it is wanted or to be measured.
+std::vector<Engine> candidates_for(const std::string& wanted) {
+  std::vector<Engine> list(engines().begin(), engines().end());
+  if (wanted != "auto" && wanted != "float")
+    std::erase_if(list, [](const Engine& e) { return std::string_view(e.name) == "float"; });
+  std::ranges::stable_partition(list, [&](const Engine& e) { return e.name == wanted; });
+  return list;
+}
+
 std::shared_ptr<Int8Table> make_table(const Coding& out, std::span<const uint8_t> table) {
   auto layer = std::make_shared<Int8Table>(Int8Table::Options{out});
   layer->set_table(table);
@@ -28,28 +38,27 @@ std::shared_ptr<Int8Table> make_table(const Coding& out, std::span<const uint8_t
 
 void Lowering::visit_gemm(const Node& node, const GemmForm& gemm) {
   Refusals refusals;
-  if (!coding_at(node.inputs[0])) refusals.push_back("its input is real: no quantizer with a uniform grid precedes it");
-  std::string why;
-  if (!weight_codes(gemm, why)) refusals.push_back(why);
-  if (!refusals.empty()) return keep(node, refusals);
+  if (!coding_at(node.inputs[0])) return keep(node, {"its input is real: no quantizer that has codes precedes it"});
   const Chain chain = view_.pointwise_after(node);
   if (close_gemm(node, gemm, chain, refusals) || open_gemm(node, gemm, chain, refusals)) return;
   keep(node, refusals);
 }
 
 bool Lowering::close_gemm(const Node& node, const GemmForm& gemm, const Chain& chain, Refusals& refusals) {
-  const std::optional<Closing> closing = view_.closing(chain.empty() ? node : *chain.back());
+  const std::optional<Closing> closing = view_.any_closing(chain.empty() ? node : *chain.back());
   if (!closing) {
-    refusals.push_back("its output stays real: no quantizer with a uniform grid alone reads it");
+    refusals.push_back("its output stays real: no quantizer that has codes alone reads it");
     return false;
   }
   const Edge& in = edge(node.inputs[0]);
-  std::string why;
   try {
     ChannelMap map(static_cast<size_t>(gemm.weight.dim(0)), gemm.bias);
     for (const Node* next : chain) map.then(*view_.facts(*next).pointwise);
-    const GemmSite site{gemm, *weight_codes(gemm, why), *in.coding, map, closing->coding, fixed_};
-    put_codes(joined(node, chain, &*closing), build_conv(site), {in.codes}, closing->coding);
+    const Chain all = joined(node, chain, &*closing);
+    const GemmSite site{gemm, *in.coding, map, closing->coding, closing->grid, fixed_};
+    const Built built = build_gemm(site, node, all.back()->name);
+    put_codes(all, built.layer, {in.codes}, closing->coding);
+    note_engine(built);
     return true;
   } catch (const Error& error) {
     refusals.push_back(error.what());
@@ -59,7 +68,6 @@ bool Lowering::close_gemm(const Node& node, const GemmForm& gemm, const Chain& c
 
 bool Lowering::open_gemm(const Node& node, const GemmForm& gemm, const Chain& chain, Refusals& refusals) {
   const Edge& in = edge(node.inputs[0]);
-  std::string why;
   try {
     ChannelMap map(static_cast<size_t>(gemm.weight.dim(0)), gemm.bias);
     Chain taken;
@@ -68,13 +76,62 @@ bool Lowering::open_gemm(const Node& node, const GemmForm& gemm, const Chain& ch
       map.then(*view_.facts(*next).pointwise);
       taken.push_back(next);
     }
-    const GemmSite site{gemm, *weight_codes(gemm, why), *in.coding, map, std::nullopt, fixed_};
-    put_real(joined(node, taken, nullptr), build_conv(site), {in.codes}, refusals);
+    const Chain all = joined(node, taken, nullptr);
+    const GemmSite site{gemm, *in.coding, map, std::nullopt, Real{}, fixed_};
+    const Built built = build_gemm(site, node, all.back()->name);
+    put_real(all, built.layer, {in.codes}, refusals);
+    note_engine(built);
     return true;
   } catch (const Error& error) {
-    refusals.push_back(error.what());
+    if (std::ranges::find(refusals, error.what()) == refusals.end()) refusals.emplace_back(error.what());
     return false;
   }
+}
+
+Lowering::Built Lowering::build_gemm(const GemmSite& site, const Node& first, const std::string& name) {
+  const auto wanted = options_.engine_of.find(name);
+  const std::string& engine = wanted == options_.engine_of.end() ? options_.engine : wanted->second;
+  const bool automatic = engine == "auto";
+  std::vector<Built> built;
+  std::string refusals;
+  const std::vector<Engine> candidates = candidates_for(engine);
+  for (const Engine& candidate : candidates) {
+    if (!automatic && !built.empty()) break;
+    try {
+      built.push_back({candidate.build(site), candidate.name, {}});
+    } catch (const Error& error) {
+      if (refusals.find(error.what()) == std::string::npos)
+        refusals += (refusals.empty() ? "" : "; ") + std::string(error.what());
+    }
+  }
+  if (built.empty()) throw Error(refusals);
+  if (!automatic) return built[0];
+  std::vector<EngineTime> times;
+  for (const Built& b : built) times.push_back({b.engine, clock_.seconds(*b.layer, shape_at(first.inputs[0]))});
+  const auto fastest = std::ranges::min_element(times, {}, &EngineTime::seconds) - times.begin();
+  Built best = built[static_cast<size_t>(fastest)];
+  best.times = times;
+  return best;
+}
+
+void Lowering::note_engine(const Built& built) {
+  result_.report.back().engine = built.engine;
+  result_.report.back().times = built.times;
+}
+
+const Shape& Lowering::shape_at(const std::string& name) {
+  if (shapes_.empty()) {
+    const Shape& sample = view_.graph().input_shape();
+    NIBBLE_CHECK(sample.rank() > 0, "lower: to time engines the network must know the shape of its input");
+    std::vector<int64_t> dims{1};
+    dims.insert(dims.end(), sample.begin(), sample.end());
+    const Tensor blank = Tensor::zeros(Shape(std::span<const int64_t>(dims)));
+    shapes_["input"] = blank.shape();
+    const NoRecord guard;
+    view_.graph().forward(blank, {Mode::eval},
+                          [this](const Node& node, const Tensor& y) { shapes_[node.name] = y.shape(); });
+  }
+  return shapes_.at(name);
 }
 
 void Lowering::visit_pointwise(const Node& node) {
@@ -108,8 +165,8 @@ bool Lowering::close_pointwise(const Node& node, const Chain& chain, const Closi
     gemm.geometry.groups = static_cast<int>(channels);
     ChannelMap map(channels, {});
     for (const Node* n : maps) map.then(map_of(n));
-    const GemmSite site{gemm, unit_weight(static_cast<int64_t>(channels)), *in.coding, map, closing.coding, fixed_};
-    put_codes(all, build_conv(site), {in.codes}, closing.coding);
+    const GemmSite site{gemm, *in.coding, map, closing.coding, closing.grid, fixed_};
+    put_codes(all, build_conv(site, unit_weight(static_cast<int64_t>(channels))), {in.codes}, closing.coding);
     return true;
   } catch (const Error& error) {
     refusals.push_back(error.what());
@@ -121,13 +178,13 @@ bool Lowering::clamp_codes(const Node& node, const AffineClamp& map, Refusals& r
   const Edge& in = edge(node.inputs[0]);
   const Coding& coding = *in.coding;
   refusals.push_back("its output leaves the input's grid, and no quantizer alone reads it");
-  if (!same_for_all(map) || map.a[0] != 1 || map.b[0] != 0) return false;
+  if (!same_for_all(map) || map.a[0] != 1 || map.b[0] != 0 || !coding.uniform()) return false;
   std::vector<uint8_t> table(256);
   bool identity = true;
   for (int code = 0; code < 256; ++code) {
     const float value = applied(map, coding.value(code));
     const double to = std::nearbyint(static_cast<double>(value) / coding.scale) + coding.zero;
-    const bool level = code <= coding.highest() && code % coding.unit == 0;
+    const bool level = coding.is_level(code);
     const bool fits = to >= 0 && to <= 255 && coding.value(static_cast<int>(to)) == value;
     if (level && !fits) return false;
     table[static_cast<size_t>(code)] = fits && to <= coding.highest() ? static_cast<uint8_t>(to) : uint8_t{0};

@@ -29,7 +29,7 @@ std::vector<const Node*> GraphView::pointwise_after(const Node& node) const {
   return chain;
 }
 
-std::optional<Closing> GraphView::closing(const Node& node) const {
+std::optional<Closing> GraphView::any_closing(const Node& node) const {
   const Node* next = sole_reader(node.name);
   Closing closing;
   if (next != nullptr && facts(*next).join == Join::channels) {
@@ -37,14 +37,23 @@ std::optional<Closing> GraphView::closing(const Node& node) const {
     next = sole_reader(next->name);
   }
   if (next == nullptr || !facts(*next).snaps_to) return std::nullopt;
-  const auto* grid = std::get_if<Uniform>(&*facts(*next).snaps_to);
   std::string why;
   const std::optional<Coding> coding = coding_of(*facts(*next).snaps_to, why);
-  if (grid == nullptr || !coding || coding->unit != 1) return std::nullopt;
-  closing.grid = *grid;
+  if (!coding) return std::nullopt;
+  closing.grid = *facts(*next).snaps_to;
   closing.coding = *coding;
   closing.quantizer = next;
   return closing;
+}
+
+std::optional<Closing> GraphView::closing(const Node& node) const {
+  std::optional<Closing> found = any_closing(node);
+  if (found && !rounds(found->grid, found->coding)) return std::nullopt;
+  return found;
+}
+
+bool rounds(const Grid& grid, const Coding& coding) {
+  return std::holds_alternative<Uniform>(grid) && coding.uniform() && coding.unit == 1;
 }
 
 }  // namespace nibble

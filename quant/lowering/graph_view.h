@@ -13,11 +13,14 @@ namespace nibble {
 
 /// Where a quantizer closes what comes before it.
 struct Closing {
-  Uniform grid;
+  Grid grid;
   Coding coding;
   const Node* quantizer = nullptr;
   bool behind_join = false;  ///< there is a concat between, which keeps the quantizer for itself
 };
+
+/// Whether a value becomes its code by scaling and rounding, with a level at 0: what integer modules do.
+bool rounds(const Grid& grid, const Coding& coding);
 
 /// A graph with each node's facts and readers.
 class GraphView {
@@ -30,8 +33,9 @@ class GraphView {
   const Node* sole_reader(const std::string& name) const;
   /// The pointwise layers that follow a node, each the sole reader of the one before.
   std::vector<const Node*> pointwise_after(const Node& node) const;
-  /// The quantizer that is the sole reader of a node, or of a concat that is, if its output can come straight out of an
-  /// integer module: a uniform grid with 0 on it.
+  /// The quantizer that is the sole reader of a node, or of a concat that is, if its values have codes.
+  std::optional<Closing> any_closing(const Node& node) const;
+  /// The same if its output can come straight out of an integer module: a uniform grid with 0 on it.
   std::optional<Closing> closing(const Node& node) const;
 
  private:

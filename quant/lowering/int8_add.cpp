@@ -32,9 +32,7 @@ void Int8AddLayer::Options::fields(Fields& f) {
 }
 
 Int8AddLayer::Int8AddLayer(const Options& options) : options_(options), add_(spec_of(options)) {
-  options.a.check();
-  options.b.check();
-  options.out.check();
+  for (const Coding* coding : {&options.a, &options.b, &options.out}) check_uniform("int8_add", *coding);
   NIBBLE_CHECK(options.out.unit == 1 && options.lo <= options.hi && options.hi <= options.out.highest(),
                "int8_add: expected lo <= hi <= ", options.out.highest(), " and unit 1, got lo ", options.lo, ", hi ",
                options.hi, ", unit ", options.out.unit);

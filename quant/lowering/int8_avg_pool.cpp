@@ -65,8 +65,7 @@ void Int8AvgPool::Options::fields(Fields& f) {
 }
 
 Int8AvgPool::Int8AvgPool(const Options& options) : options_(options) {
-  options.in.check();
-  options.out.check();
+  for (const Coding* coding : {&options.in, &options.out}) check_uniform("int8_avg_pool", *coding);
   NIBBLE_CHECK(options.out.unit == 1, "int8_avg_pool: expected an output with unit 1, got ", options.out.unit);
   Rescaler(options, 1, 1);  // throws if the scales do not go together
 }

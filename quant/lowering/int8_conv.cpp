@@ -18,6 +18,12 @@ std::vector<T> list_of(const Tensor& tensor) {
   return {values.begin(), values.end()};
 }
 
+void run(const int8::Int8Conv& plan, const Tensor& x, const Tensor& y) {
+  const int64_t h = x.dim(1), w = x.dim(2);
+  const Tensor scratch = Tensor::empty({plan.scratch_bytes(h, w) * threads()}, DType::u8);
+  plan.run(x.data<uint8_t>().data(), x.dim(0), h, w, y.raw(), {scratch.raw(), scratch.bytes()});
+}
+
 void check_finite(const char* what, const Tensor& tensor) {
   if (!tensor.defined()) return;
   for (const float v : tensor.data<float>())
@@ -39,6 +45,7 @@ void Int8ConvLayer::Options::fields(Fields& f) {
   f("halves", halves, "weight zeros count half steps");
   f("zero_per_channel", zero_per_channel, "every output channel has its own weight zero");
   f("sum_term", sum_term, "the weight grid has an offset that is no multiple of half its step");
+  f.choice("engine", engine, {"int8", "float"}, "integer kernels, or the same bits out of f32 arithmetic");
   f.choice("epilogue", epilogue, {"fixed", "float"},
            "fixed-point multipliers as in gemmlowp, or one single-precision multiplication and half to even");
   f("real", real, "the output is reals (f32), not codes");
@@ -50,7 +57,7 @@ void Int8ConvLayer::Options::fields(Fields& f) {
 
 Int8ConvLayer::Int8ConvLayer(const Options& options) : options_(options) {
   const Options& o = options;
-  o.coding.check();
+  check_uniform("int8_conv", o.coding);
   NIBBLE_CHECK(o.in % o.groups == 0 && o.out % o.groups == 0, "int8_conv: groups must divide both channel counts, got ",
                "in ", o.in, ", out ", o.out, ", groups ", o.groups);
   NIBBLE_CHECK(o.coding.unit == 1 && o.lo <= o.hi && o.hi <= o.coding.highest(),
@@ -93,12 +100,17 @@ void Int8ConvLayer::after_load() {
        {std::pair{"scale", state_.scale}, std::pair{"offset", state_.offset}, std::pair{"sum_scale", state_.sum_scale}})
     check_finite(what, tensor);
   const Padding pad = options_.pad.same ? Padding{} : options_.pad.pixels;
+  // For the other engine, too, the plan is what refuses numbers out of their range.
   const auto plan = std::make_shared<const int8::Int8Conv>(spec(pad));
-  if (!options_.pad.same) plans_[{pad.top, pad.bottom, pad.left, pad.right}] = plan;
+  if (options_.engine == "float")
+    float_ = std::make_shared<const FloatConv>(spec(pad));
+  else
+    plans_[{pad.top, pad.bottom, pad.left, pad.right}] = plan;
 }
 
 std::optional<Coding> Int8ConvLayer::coding(std::span<const std::optional<Coding>> inputs) const {
   const Coding& in = only_coding(*this, inputs);
+  check_uniform("int8_conv", in);
   NIBBLE_CHECK(in.zero == options_.in_zero, "int8_conv: expected the input's code of 0 to be ", options_.in_zero,
                ", is ", in.zero);
   if (options_.real) return std::nullopt;
@@ -125,8 +137,8 @@ int8::Int8ConvSpec Int8ConvLayer::spec(const Padding& pad) const {
   spec.kh = o.kernel.h;
   spec.kw = o.kernel.w;
   spec.geometry = {o.stride.h, o.stride.w, pad, o.dilation.h, o.dilation.w, o.groups};
-  spec.weights =
-      list_of<uint8_t>(unpack_codes(state_.weight, {o.out, o.in / o.groups, o.kernel.h, o.kernel.w}, o.bits));
+  spec.weights.resize(static_cast<size_t>(Shape{o.out, o.in / o.groups, o.kernel.h, o.kernel.w}.numel()));
+  unpack_codes(state_.weight, o.bits, spec.weights);
   spec.w_zero = list_of<int32_t>(state_.weight_zero);
   spec.w_unit = o.halves ? 2 : 1;
   spec.x_zero = o.in_zero;
@@ -145,13 +157,19 @@ int8::Int8ConvSpec Int8ConvLayer::spec(const Padding& pad) const {
   return spec;
 }
 
-std::shared_ptr<const int8::Int8Conv> Int8ConvLayer::plan_for(int64_t h, int64_t w) {
+Padding Int8ConvLayer::padding_for(int64_t h, int64_t w) const {
   const Options& o = options_;
-  const Padding pad = o.pad.same ? same_padding(h, w, o.kernel, o.stride, o.dilation) : o.pad.pixels;
+  return o.pad.same ? same_padding(h, w, o.kernel, o.stride, o.dilation) : o.pad.pixels;
+}
+
+std::shared_ptr<const int8::Int8Conv> Int8ConvLayer::plan_for(const Padding& pad) {
   const std::lock_guard lock(mutex_);
-  auto& plan = plans_[{pad.top, pad.bottom, pad.left, pad.right}];
-  if (plan == nullptr) plan = std::make_shared<const int8::Int8Conv>(spec(pad));
-  return plan;
+  const std::array key{pad.top, pad.bottom, pad.left, pad.right};
+  const auto found = plans_.find(key);
+  if (found != plans_.end()) return found->second;
+  const auto plan = std::make_shared<const int8::Int8Conv>(plans_.empty() ? int8::Int8Conv(spec(pad))
+                                                                          : plans_.begin()->second->with_padding(pad));
+  return plans_.emplace(key, plan).first->second;
 }
 
 Tensor Int8ConvLayer::compute(Inputs in) {
@@ -163,15 +181,34 @@ Tensor Int8ConvLayer::compute(Inputs in) {
   NIBBLE_CHECK(x.rank() == (rows ? 2 : 4) && x.dim(-1) == o.in, "int8_conv: expected an input ",
                rows ? "(N, " : "(N, H, W, ", o.in, "), got ", x.shape());
   const int64_t n = x.dim(0), h = rows ? 1 : x.dim(1), w = rows ? 1 : x.dim(2);
-  const auto plan = plan_for(h, w);
-  const int8::Int8Conv::Extent out = plan->output(h, w);
-  Tensor y = new_output(*this, {n, out.h, out.w, o.out}, o.real ? DType::f32 : DType::u8);
-  const Tensor scratch = Tensor::empty({plan->scratch_bytes(h, w) * threads()}, DType::u8);
-  plan->run(x.data<uint8_t>().data(), n, h, w, y.raw(), {scratch.raw(), scratch.bytes()});
+  const Padding pad = padding_for(h, w);
+  const int64_t out_h = conv_extent(h, o.kernel.h, o.stride.h, pad.top, pad.bottom, o.dilation.h);
+  const int64_t out_w = conv_extent(w, o.kernel.w, o.stride.w, pad.left, pad.right, o.dilation.w);
+  Tensor y = new_output(*this, {n, out_h, out_w, o.out}, o.real ? DType::f32 : DType::u8);
+  if (float_ != nullptr)
+    float_->run(x.view({n, h, w, o.in}), pad, y);
+  else
+    run(*plan_for(pad), x.view({n, h, w, o.in}), y);
   return rows ? y.view({n, o.out}) : y;
 }
 
+std::string Int8ConvLayer::signature() const {
+  const Options& o = options_;
+  const Padding& p = o.pad.pixels;
+  return concat_text(o.engine == "float" ? "float" : describe(), ", ", o.kernel.h, "x", o.kernel.w, " ", o.in, " to ",
+                     o.out, " channels, stride ", o.stride.h, "x", o.stride.w, ", groups ", o.groups, ", pad ",
+                     o.pad.same ? "same" : concat_text(p.top, "/", p.bottom, "/", p.left, "/", p.right), ", dilation ",
+                     o.dilation.h, "x", o.dilation.w, o.real ? ", reals" : "");
+}
+
+int64_t Int8ConvLayer::plan_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return plans_.empty() ? 0 : plans_.begin()->second->packed_bytes();
+}
+
 std::string Int8ConvLayer::describe() const {
+  const std::lock_guard lock(mutex_);
+  if (!plans_.empty()) return plans_.begin()->second->describe();
   const Padding pad = options_.pad.same ? Padding{} : options_.pad.pixels;
   return int8::Int8Conv(spec(pad)).describe();
 }

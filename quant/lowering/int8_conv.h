@@ -7,6 +7,7 @@
 
 #include "layers/geometry.h"
 #include "quant/kernels/int8_conv/int8_conv.h"
+#include "quant/lowering/float_conv.h"
 #include "quant/lowering/lowered_layer.h"
 
 namespace nibble {
@@ -31,6 +32,7 @@ class Int8ConvLayer final : public LoweredLayer {
     bool halves = false;            ///< weight zeros count half steps: int8::Int8ConvSpec::w_unit is 2
     bool zero_per_channel = false;  ///< weight_zero has `out` entries
     bool sum_term = false;          ///< there is a sum_scale
+    std::string engine = "int8";    ///< or "float": the same bits out of f32 arithmetic (FloatConv)
     std::string epilogue = "fixed";
     bool real = false;  ///< the output is f32
     int in_zero = 0;
@@ -51,10 +53,14 @@ class Int8ConvLayer final : public LoweredLayer {
   Json config() const override { return write_options(options_); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
+  std::string engine() const override { return options_.engine; }
+  /// The window, channels and kernel.
+  std::string signature() const override;
   /// Fixed-point: a bias in whole units of the accumulator, and the rounding before the last shift.
   double slack() const override;
   const State& state() const { return state_; }
   const Options& options() const { return options_; }
+  int64_t plan_bytes() const override;
   /// Which kernel runs it.
   std::string describe() const;
 
@@ -62,13 +68,15 @@ class Int8ConvLayer final : public LoweredLayer {
   Tensor compute(Inputs in) override;
   bool fixed_codes() const { return options_.epilogue == "fixed" && !options_.real; }
   int8::Int8ConvSpec spec(const Padding& pad) const;
-  /// The plan for an input of this extent: one for all unless the border depends on it.
-  std::shared_ptr<const int8::Int8Conv> plan_for(int64_t h, int64_t w);
+  Padding padding_for(int64_t h, int64_t w) const;
+  /// The plan for a border: one for all inputs unless the border depends on them.
+  std::shared_ptr<const int8::Int8Conv> plan_for(const Padding& pad);
 
   Options options_;
   State state_;
-  std::mutex mutex_;
-  std::map<std::array<int, 4>, std::shared_ptr<const int8::Int8Conv>> plans_;  ///< by border
+  mutable std::mutex mutex_;
+  std::map<std::array<int, 4>, std::shared_ptr<const int8::Int8Conv>> plans_;  ///< by border, all on the same weights
+  std::shared_ptr<const FloatConv> float_;                                     ///< of the engine "float"
 };
 
 }  // namespace nibble

@@ -7,7 +7,7 @@ namespace nibble {
 
 namespace {
 
-constexpr Coding kProbability{1.0f / 256, 0, 1, 256}, kSigned{1.0f / 128, 128, 1, 256};
+const Coding kProbability{1.0f / 256, 0, 1, 256}, kSigned{1.0f / 128, 128, 1, 256};
 
 void check_input(const Layer& layer, std::span<const std::optional<Coding>> inputs, const Coding& expected) {
   NIBBLE_CHECK(only_coding(layer, inputs) == expected, layer.type(), ": the input is not coded as the layer expects");
@@ -16,7 +16,7 @@ void check_input(const Layer& layer, std::span<const std::optional<Coding>> inpu
 }  // namespace
 
 Int8Softmax::Int8Softmax(const Options& options) : options_(options) {
-  options.in.check();
+  check_uniform("int8_softmax", options.in);
   uint8_t row[1] = {0};
   int8::softmax_codes(row, options.in.scale, row);  // throws if the scale is out of its range
 }
@@ -43,7 +43,7 @@ Tensor Int8Softmax::compute(Inputs in) {
 
 Int8Function::Int8Function(const Options& options, CodeFunction function, const Coding& out)
     : options_(options), out_(out) {
-  options.in.check();
+  check_uniform("int8_function", options.in);
   for (int code = 0; code < 256; ++code)
     table_[static_cast<size_t>(code)] = function(static_cast<uint8_t>(code), options.in.scale, options.in.zero);
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "quant/lowering/lowered_layer.h"
 #include "quant/lowering/pool_window.h"
 
@@ -14,7 +16,9 @@ class Int8MaxPool final : public LoweredLayer {
   std::string_view type() const override { return "int8_max_pool"; }
   Json config() const override { return write_options(options_); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override {
-    return only_coding(*this, inputs);
+    const Coding& in = only_coding(*this, inputs);
+    NIBBLE_CHECK(std::ranges::is_sorted(in.ascending()), "int8_max_pool: the codes do not ascend with their values");
+    return in;
   }
 
  private:

@@ -70,7 +70,9 @@ void Int8Move::Options::fields(Fields& f) {
 
 std::optional<Coding> Int8Move::coding(std::span<const std::optional<Coding>> inputs) const {
   const Coding& in = only_coding(*this, inputs);
-  NIBBLE_CHECK(in.zero == options_.zero, "int8_move: expected the code of 0 to be ", options_.zero, ", is ", in.zero);
+  const int zero = in.uniform() ? in.zero : in.zero_code().value_or(0);
+  NIBBLE_CHECK(zero == options_.zero, "int8_move: expected the code of 0 to be ", options_.zero, ", is ", zero);
+  NIBBLE_CHECK(options_.channels == 0 || in.zero_code(), "int8_move: cannot add channels of 0, which is no level");
   return in;
 }
 

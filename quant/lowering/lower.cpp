@@ -68,7 +68,7 @@ bool rounds_up(const GraphView& view) {
 void check_lowered(const Lowered& lowered) {
   std::vector<std::string> refusals;
   for (const Decision& d : lowered.report) {
-    if (d.became == "int8_conv") return;
+    if (!d.engine.empty()) return;
     if (!d.refusals.empty()) refusals.push_back("'" + d.node + "': " + d.refusals.front());
   }
   throw Error(concat_text("lower: no layer of the network can compute on integers: ", listed(refusals),
@@ -81,15 +81,20 @@ void LowerOptions::fields(Fields& f) {
   f.choice("epilogue", epilogue, {"auto", "fixed", "float"},
            "how accumulators become codes: fixed-point multipliers as in gemmlowp, one single-precision multiplication "
            "rounded half to even, or what the activation grids suggest");
+  std::vector<std::string> names{"any", "auto"};
+  for (const Engine& e : engines()) names.emplace_back(e.name);
+  f.choice("engine", engine, names,
+           "what computes gemms on codes where it can; any: the first that can, auto: the fastest on this machine");
 }
 
-Lowered lower(const Graph& quantized, const LowerOptions& options) {
+Lowered lower(const Graph& quantized, const LowerOptions& options, EngineClock* clock) {
   const Graph copy = quantized.clone();
   const GraphView view(copy);
   check_quantized(view);
   check_ready(view);
   const bool fixed = options.epilogue == "fixed" || (options.epilogue == "auto" && rounds_up(view));
-  Lowered lowered = Lowering(view, fixed).run();
+  MeasuringClock measuring;
+  Lowered lowered = Lowering(view, options, fixed, clock != nullptr ? *clock : measuring).run();
   check_lowered(lowered);
   codings_of(lowered.graph);
   return lowered;
@@ -97,6 +102,23 @@ Lowered lower(const Graph& quantized, const LowerOptions& options) {
 
 Lowered lower(const Graph& quantized, const Config& policy) {
   return lower(quantized, read_options<LowerOptions>(policy, {}));
+}
+
+std::map<std::string, std::string> engines_of(const Graph& lowered) {
+  std::map<std::string, std::string> result;
+  for (const Node& node : lowered.nodes()) {
+    const auto* layer = dynamic_cast<const LoweredLayer*>(node.layer.get());
+    if (layer != nullptr && !layer->engine().empty()) result[node.name] = layer->engine();
+  }
+  return result;
+}
+
+Evaluated evaluated(const Graph& graph, const LowerOptions& options) {
+  try {
+    return {lower(graph, options).graph, ""};
+  } catch (const Error& error) {
+    return {graph, error.what()};
+  }
 }
 
 std::vector<std::optional<Coding>> codings_of(const Graph& lowered) {

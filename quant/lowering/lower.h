@@ -1,10 +1,12 @@
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "layers/graph.h"
 #include "quant/lowering/coding.h"
+#include "quant/lowering/engine.h"
 
 /// From a quantized network to one that computes on codes. Everything is decided by what layers say of themselves
 /// (Facts); nothing here knows a quantizer or a network.
@@ -12,15 +14,28 @@ namespace nibble {
 
 struct LowerOptions {
   std::string epilogue = "auto";  ///< "fixed", "float", or "auto"
+  /// One of engines(), and where that one cannot compute a gemm the first that can; "any": the first that can; "auto":
+  /// the one that is fastest on this machine.
+  std::string engine = "any";
+  /// For nodes of the lowered network by name: the engine instead, as another lowering chose it.
+  std::map<std::string, std::string> engine_of = {};
   void fields(Fields& f);
+};
+
+/// What an engine would take for a node.
+struct EngineTime {
+  std::string engine;
+  double seconds = 0;
 };
 
 /// What became of a node, or of a node and what it absorbed.
 struct Decision {
-  std::string node;                   ///< in the lowered network: the last node that was absorbed
-  std::string became;                 ///< "int8_conv", "encode", "the edge 'x'", ..., or "float" if it stayed as it is
-  std::vector<std::string> absorbed;  ///< the original nodes, in order
-  std::vector<std::string> refusals;  ///< why it could not become more
+  std::string node;                    ///< in the lowered network: the last node that was absorbed
+  std::string became;                  ///< "int8_conv", "encode", "the edge 'x'", ..., or "float" if it stayed as it is
+  std::vector<std::string> absorbed;   ///< the original nodes, in order
+  std::vector<std::string> refusals;   ///< why it could not become more
+  std::string engine = {};             ///< of a gemm on codes
+  std::vector<EngineTime> times = {};  ///< what it was chosen by, if it was measured
 };
 
 struct Lowered {
@@ -39,10 +54,26 @@ struct Lowered {
 ///
 /// Epilogue "auto" is "fixed" (Jacob et al. 2018: integer multipliers, spec sec. 2 and 3) if all activation grids round
 /// ties up as that paper does, else "float" (one single-precision multiplication, half to even as in encode()).
+/// Every engine gives the same bits. With "auto" all that can compute a gemm are timed on one image by the clock (a
+/// MeasuringClock if null), and the network must know its input shape.
 /// Throws Error, saying what to do instead, if nothing is quantized, a quantizer was never trained or calibrated, or
 /// the network is lowered already.
-Lowered lower(const Graph& quantized, const LowerOptions& options = {});
+Lowered lower(const Graph& quantized, const LowerOptions& options = {}, EngineClock* clock = nullptr);
 Lowered lower(const Graph& quantized, const Config& policy);
+
+/// The engine of each node of a lowered network that has one: LowerOptions::engine_of of the same lowering.
+std::map<std::string, std::string> engines_of(const Graph& lowered);
+
+/// A network as it is evaluated, and why not on codes if so.
+struct Evaluated {
+  Graph graph;
+  std::string why_real;  ///< empty: computed on codes
+};
+/// Fake-quantized evaluation on the codes themselves: sums of whole numbers, exact, and rounded as the lowered network
+/// does; so what is measured is what the lowered network gives, bit for bit. By the engine "float" it is computed by
+/// the float network's convolutions; "any" is faster. A network that lower() refuses stays as it is (and shares its
+/// layers with `graph`).
+Evaluated evaluated(const Graph& graph, const LowerOptions& options = {});
 
 /// Follows the codings through a lowered network: for each node its output's, or nothing where that is real. Throws
 /// Error naming the node where they do not fit together.

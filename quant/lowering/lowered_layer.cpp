@@ -26,6 +26,11 @@ const Coding& only_coding(const Layer& layer, std::span<const std::optional<Codi
   return *inputs[0];
 }
 
+void check_uniform(const char* who, const Coding& coding) {
+  coding.check();
+  NIBBLE_CHECK(coding.uniform(), who, ": expected codes of equally spaced levels, the coding has a basis");
+}
+
 Tensor new_output(const Layer& layer, const Shape& shape, DType type) {
   const int64_t samples = shape.rank() > 0 ? std::max<int64_t>(1, shape[0]) : 1;
   NIBBLE_CHECK(shape.numel() / samples <= kMostActivations, layer.type(), ": an output ", shape, " has more than the ",
@@ -38,7 +43,8 @@ Tensor new_buffer(const Shape& shape, DType type, const char* who) {
   NIBBLE_CHECK(shape.numel() <= kMost, who, ": a buffer ", shape, " is larger than the ", kMost,
                " elements that are accepted");
   StateLimit::take(who, shape.numel() * static_cast<int64_t>(size_of(type)));
-  return Tensor::zeros(shape, type);
+  // Memory that nobody touches takes no room: a mapped file's buffers are replaced, others are written from it.
+  return StateLimit::active() ? Tensor::empty(shape, type) : Tensor::zeros(shape, type);
 }
 
 }  // namespace nibble

@@ -18,6 +18,12 @@ class LoweredLayer : public Layer {
   /// How the output is coded, given how the inputs are (nothing for f32); nothing if the output is f32. Throws Error
   /// unless the layer can read such inputs.
   virtual std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const = 0;
+  /// The Engine that built it; empty for layers of which there is one kind only.
+  virtual std::string engine() const { return {}; }
+  /// What the time it takes depends on, besides the input's extent: layers with one signature take equally long.
+  virtual std::string signature() const { return std::string(type()); }
+  /// Memory that it takes besides tensors: what its state was packed into.
+  virtual int64_t plan_bytes() const { return 0; }
   /// By how much more than half a step, in codes, the layer's arithmetic as it is defined may miss the exact value.
   virtual double slack() const { return 1.0 / 512; }
 
@@ -29,6 +35,9 @@ class LoweredLayer : public Layer {
 void check_lowered_inputs(const Layer& layer, Inputs in, size_t count, DType type);
 /// The one input's coding; throws Error unless there is exactly one input and it is coded.
 const Coding& only_coding(const Layer& layer, std::span<const std::optional<Coding>> inputs);
+
+/// Coding::check, and throws Error unless the levels are equally spaced.
+void check_uniform(const char* who, const Coding& coding);
 
 /// More values than one image has anywhere in a network.
 inline constexpr int64_t kMostActivations = int64_t{1} << 26;

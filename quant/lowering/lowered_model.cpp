@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/allocator.h"
 #include "layers/checkpoint.h"
 #include "quant/lowering/lower.h"
 #include "quant/lowering/lowered_layer.h"
@@ -38,7 +39,7 @@ void check_lowered(const Graph& graph) {
 }
 
 Graph load_lowered(const std::string& path) {
-  Graph graph = load_checkpoint(path).graph;
+  Graph graph = map_checkpoint(path).graph;
   NIBBLE_CHECK(is_lowered(graph), path, ": the network computes in float; lower it with 'nibble lower ", path,
                " -o MODEL'");
   try {
@@ -46,7 +47,16 @@ Graph load_lowered(const std::string& path) {
   } catch (const Error& error) {
     throw Error(concat_text(path, ": ", error.what()));
   }
+  // What loading and the blank image needed is not what running needs.
+  release_unused_memory();
   return graph;
+}
+
+int64_t plan_bytes(const Graph& graph) {
+  int64_t bytes = 0;
+  for (const Node& node : graph.nodes())
+    if (const auto* layer = dynamic_cast<const LoweredLayer*>(node.layer.get())) bytes += layer->plan_bytes();
+  return bytes;
 }
 
 }  // namespace nibble

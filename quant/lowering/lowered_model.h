@@ -12,8 +12,13 @@ namespace nibble {
 void check_lowered(const Graph& graph);
 
 /// The network of a file that `nibble lower` wrote, checked: forward() takes images (N, H, W, C) f32, prepared as in
-/// training, and gives logits (N, classes). Several threads may run one network at once. Throws Error naming the file,
-/// and the node or tensor at fault; also if the file's network was never lowered.
+/// training, and gives logits (N, classes). Several threads may run one network at once. The file is mapped: the
+/// network keeps what it packed the weights into, and the file may be replaced by another (by name, as `nibble lower`
+/// does). Throws Error naming the file, and the node or tensor at fault; also if the file's network was never lowered.
 Graph load_lowered(const std::string& path);
+
+/// Bytes that a lowered network's layers have packed their state into; what else they hold is in tensors, which the
+/// allocator counts (core/allocator.h).
+int64_t plan_bytes(const Graph& graph);
 
 }  // namespace nibble

@@ -4,7 +4,8 @@
 
 namespace nibble {
 
-Lowering::Lowering(const GraphView& view, bool fixed) : view_(view), fixed_(fixed) {
+Lowering::Lowering(const GraphView& view, const LowerOptions& options, bool fixed, EngineClock& clock)
+    : view_(view), options_(options), fixed_(fixed), clock_(clock) {
   result_.graph = Graph(view.graph().input_shape());
   result_.epilogue = fixed ? "fixed" : "float";
   edges_["input"] = {"", "input", std::nullopt};
@@ -108,10 +109,10 @@ std::vector<uint8_t> table_of(const Coding& in, const Grid& grid, const std::fun
   NIBBLE_CHECK(out, "a table needs codes: ", why);
   Tensor values = Tensor::empty({256});
   for (int code = 0; code < 256; ++code)
-    values.mutable_data<float>()[static_cast<size_t>(code)] = function(in.value(code));
+    values.mutable_data<float>()[static_cast<size_t>(code)] = function(in.value(std::min(code, in.highest())));
+  const std::array<uint8_t, 256> codes = code_table(grid, *out);
   std::vector<uint8_t> table;
-  for (const uint8_t level : encode(values, grid).data<uint8_t>())
-    table.push_back(static_cast<uint8_t>(level * out->unit));
+  for (const uint8_t code : encode(values, grid).data<uint8_t>()) table.push_back(codes[code]);
   return table;
 }
 

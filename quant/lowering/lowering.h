@@ -6,6 +6,7 @@
 #include <set>
 
 #include "quant/lowering/channel_map.h"
+#include "quant/lowering/engine.h"
 #include "quant/lowering/graph_view.h"
 #include "quant/lowering/lower.h"
 
@@ -15,7 +16,7 @@ namespace nibble {
 class Lowering {
  public:
   /// The view's layers become the lowered network's where they are kept.
-  Lowering(const GraphView& view, bool fixed);
+  Lowering(const GraphView& view, const LowerOptions& options, bool fixed, EngineClock& clock);
   Lowered run();
 
  private:
@@ -61,8 +62,24 @@ class Lowering {
   /// The given name, or one made of it that is not taken.
   std::string fresh(std::string name) const;
 
+  /// What an engine makes of a gemm.
+  struct Built {
+    std::shared_ptr<LoweredLayer> layer;
+    std::string engine;
+    std::vector<EngineTime> times;
+  };
+  /// By the engine that is wanted for the node of this name; reads its input's shape from the node `first`.
+  Built build_gemm(const GemmSite& site, const Node& first, const std::string& name);
+  /// Says in the last decision what was built.
+  void note_engine(const Built& built);
+  /// The shape of one image at a node of the original network.
+  const Shape& shape_at(const std::string& name);
+
   const GraphView& view_;
+  const LowerOptions& options_;
   bool fixed_;
+  EngineClock& clock_;
+  std::map<std::string, Shape> shapes_;  ///< filled when first asked
   std::map<std::string, Edge> edges_;
   std::set<std::string> absorbed_;
   Lowered result_;

@@ -14,6 +14,7 @@ namespace nibble {
 
 namespace {
 
+constexpr const char* kUneven = "the levels of its input are not equally spaced";
 constexpr const char* kOpenOutput =
     "its output leaves the input's grid: a quantizer behind it would keep it in integers";
 
@@ -21,13 +22,14 @@ float itself(float x) { return x; }
 
 /// Whether a table leaves every level of a coding where it is.
 bool is_identity(const std::vector<uint8_t>& table, const Coding& coding) {
-  for (int code = 0; code <= coding.highest(); code += coding.unit)
-    if (table[static_cast<size_t>(code)] != code) return false;
+  for (const uint8_t code : coding.ascending())
+    if (table[code] != code) return false;
   return true;
 }
 
 Int8Move::Options move_options(const MoveForm& move, const Coding& coding) {
-  return {move.stride, move.channels, move.centred, move.flatten, coding.zero};
+  const int zero = coding.uniform() ? coding.zero : coding.zero_code().value_or(0);
+  return {move.stride, move.channels, move.centred, move.flatten, zero};
 }
 
 std::shared_ptr<Layer> encode_layer(const Grid& grid) {
@@ -53,6 +55,8 @@ void Lowering::visit_sum(const Node& node) {
   const auto coded = [&](const std::string& input) { return coding_at(input).has_value(); };
   if (node.inputs.size() != 2) return keep(node, {"it has more than two terms"});
   if (!std::ranges::all_of(node.inputs, coded)) return keep(node, {"one of its terms is real"});
+  const auto even = [&](const std::string& input) { return coding_at(input)->uniform(); };
+  if (!std::ranges::all_of(node.inputs, even)) return keep(node, {kUneven});
   Chain chain{&node};
   ChannelMap map(1, {});
   for (const Node* next : view_.pointwise_after(node)) {
@@ -128,7 +132,10 @@ void Lowering::join_codes(const Node& node, const Grid& grid, const Coding& out,
 }
 
 void Lowering::visit_window(const Node& node, const WindowForm& window, const std::optional<MoveForm>& move) {
-  const Edge in = edge(node.inputs[0]);
+  const Edge& in = edge(node.inputs[0]);
+  if (!window.mean && !std::ranges::is_sorted(in.coding->ascending()))
+    return keep(node, {"the codes of its input do not ascend with their values"});
+  if (window.mean && !in.coding->uniform()) return keep(node, {kUneven});
   if (!window.mean)
     return put_codes({&node}, std::make_shared<Int8MaxPool>(PoolWindow::of(window)), {in.codes}, *in.coding);
   const std::optional<Closing> closing = view_.closing(node);
@@ -157,8 +164,9 @@ void Lowering::visit_window(const Node& node, const WindowForm& window, const st
 }
 
 void Lowering::visit_move(const Node& node, const MoveForm& move) {
-  const Edge in = edge(node.inputs[0]);
+  const Edge& in = edge(node.inputs[0]);
   const Coding coding = *in.coding;
+  if (move.channels > 0 && !coding.zero_code()) return keep(node, {"0, which it adds, is no level of its input"});
   if (move.stride == 1 && move.channels == 0 && !move.flatten) return drop(node, "it does nothing in evaluation");
   put_codes({&node}, std::make_shared<Int8Move>(move_options(move, coding)), {in.codes}, coding);
 }
@@ -166,6 +174,7 @@ void Lowering::visit_move(const Node& node, const MoveForm& move) {
 void Lowering::visit_softmax(const Node& node) {
   if (!fixed_) return keep(node, {"its integer form belongs to the fixed-point epilogue"});
   const Edge& in = edge(node.inputs[0]);
+  if (!in.coding->uniform()) return keep(node, {kUneven});
   std::shared_ptr<Int8Softmax> layer;
   try {
     layer = std::make_shared<Int8Softmax>(Int8Softmax::Options{*in.coding});

@@ -26,20 +26,21 @@ struct EdgeParity {
   bool coded = false;
   int64_t values = 0;
   double slack = 0;        ///< what `excess` may be by the definition of the node's arithmetic
-  EdgeDifference alone;    ///< of the node by itself, given the trained network's values as its inputs
-  EdgeDifference running;  ///< of the whole lowered network up to here
+  EdgeDifference codes;    ///< of the whole network up to here, from the trained one evaluated on codes (evaluated())
+  EdgeDifference alone;    ///< of the node by itself, given the values of the trained network in float as its inputs
+  EdgeDifference running;  ///< of the whole lowered network up to here, from the trained one in float
 };
 
-/// Runs both networks on a batch in evaluation mode, edge by edge. A value of the trained network counts as the code
-/// that lies nearest to it.
-std::vector<EdgeParity> compare(const Graph& eval, const Graph& lowered, const Tensor& x);
+/// Runs the networks on a batch in evaluation mode, edge by edge: `trained` in float, `on_codes`, which is
+/// evaluated(trained), and `lowered`. A value of `trained` counts as the code that lies nearest to it.
+std::vector<EdgeParity> compare(const Graph& trained, const Graph& on_codes, const Graph& lowered, const Tensor& x);
 /// Adds what a further batch showed; throws Error unless both are of the same networks.
 void merge(std::vector<EdgeParity>& total, const std::vector<EdgeParity>& batch);
 
-/// What parity promises of each edge by itself: codes at most one apart, and that only where the exact value is so near
-/// to a tie that the arithmetic as it is defined (a bias in units of the accumulator, two roundings) may cross it; with
-/// the float epilogue, whose roundings are those of f32, further fewer than 1 in 10,000 codes; values within 1e-4 of
-/// the edge's range. Returns what is broken, "" if nothing.
-std::string broken(const EdgeParity& edge, bool fixed);
+/// What parity promises of each edge. From the evaluation on codes: the same bits. From the one in float, of each node
+/// by itself: codes at most one apart, and that only where the exact value is so near to a tie that the arithmetic as
+/// it is defined (a bias in units of the accumulator, two roundings) may cross it; values within 1e-4 of the edge's
+/// range. Returns what is broken, "" if nothing.
+std::string broken(const EdgeParity& edge);
 
 }  // namespace nibble

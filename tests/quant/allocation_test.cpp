@@ -45,7 +45,7 @@ Trained build(const Subject& subject) {
   for (const NamedTensor& named : parameters_of(t.graph))
     params.push_back({named.name, named.tensor, named.traits.decay, named.traits.lr_factor, named.traits.mask});
   sgd->attach(std::move(params));
-  t.step = std::make_unique<TrainStep>(t.graph, sgd, 0.0);
+  t.step = std::make_unique<TrainStep>(t.graph, sgd, LossOptions{});
   const std::vector<int32_t> labels{0, 1, 2, 3};
   t.batch = {normal_tensor(image, 5), Tensor::from<int32_t>({4}, labels)};
   return t;

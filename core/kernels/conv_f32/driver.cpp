@@ -206,7 +206,7 @@ ConvShape widened(ConvShape s) {
   const bool flat = is_pointwise(s) && s.geometry.stride_h == 1 && s.geometry.stride_w == 1;
   const int64_t pixels = s.n * s.h * s.w;
   for (const int64_t width : {7, 6, 5, 4})
-    if (flat && s.w < 4 && pixels % width == 0) {
+    if (flat && s.w < 4 && pixels > 0 && pixels % width == 0) {
       s.n = 1, s.h = s.oh = pixels / width, s.w = s.ow = width;
       break;
     }

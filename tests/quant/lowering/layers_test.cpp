@@ -235,11 +235,20 @@ TEST_CASE("coding: which grids have codes, and where 0 lies among them") {
   CHECK(of(Uniform{{0.5f}, {-1.5f}, 0, 7}) == Coding{0.5f, 3, 1, 8});
   CHECK(of(Codebook{{-1, 1}, {0}}) == Coding{1, 1, 2, 2});
   CHECK(of(Codebook{{-2, 0, 2}, {-1, 1}}) == Coding{2, 1, 1, 3});
-  CHECK_FALSE(of(Codebook{{-2, 0, 3}, {-1, 1}}));
-  CHECK(mentions(why, {"equally"}));
-  CHECK_FALSE(of(Uniform{{0.5f}, {0.2f}, 0, 3}));
-  CHECK(mentions(why, {"0 is neither"}));
-  CHECK_FALSE(of(Uniform{{0.5f}, {0}, 1, 3}));
+  const std::optional<Coding> ladder = of(Codebook{{-2, 0, 3}, {-1, 1}});
+  REQUIRE(ladder);
+  CHECK(ladder->ladder);
+  CHECK(ladder->ascending() == std::vector<uint8_t>{0, 1, 3});
+  CHECK(ladder->value(3) == 3);
+  CHECK(ladder->zero_code() == 1);
+  const std::optional<Coding> shifted = of(Uniform{{0.5f}, {0.2f}, 0, 3});
+  REQUIRE(shifted);
+  CHECK(shifted->highest() == 3);
+  CHECK(shifted->value(2) == 1.2f);
+  CHECK(!shifted->zero_code());
+  CHECK(of(BitPlanes{{0}, {{0.7f}, {0.3f}}})->ascending() == std::vector<uint8_t>{0, 2, 1, 3});
+  CHECK_FALSE(of(Uniform{{0.5f}, {0.2f}, 0, 299 - 100}));
+  CHECK(mentions(why, {"not equally spaced around 0"}));
   CHECK_FALSE(of(Real{}));
   for (const Grid& grid : {Grid{Uniform{{0.1f}, {0}, -3, 4, Ties::up}}, Grid{Codebook{{-1, 1}, {0}}},
                            Grid{BitPlanes{{0}, {{0.3f}, {0.6f}}}}})
@@ -248,6 +257,30 @@ TEST_CASE("coding: which grids have codes, and where 0 lies among them") {
                    grid_from_json(Config(Json{{"uniform", {{"scale", 1}, {"lo", 3}, {"hi", 1}}}}));
                  }),
                  {"lo..hi"}));
+}
+
+TEST_CASE("coding: a grid's steps are what encode() does, up to the last float before each threshold") {
+  const Grid grids[] = {Uniform{{0.3f}, {0}, -1, 2},          Uniform{{0.3f}, {0}, 0, 3, Ties::up},
+                        Uniform{{0.7f}, {-0.35f}, 0, 1},      BitPlanes{{0}, {{0.7f}, {0.3f}}},
+                        BitPlanes{{-1.1f}, {{0.9f}, {0.9f}}}, Codebook{{-2, 0, 3, 3.5f}, {-1.2f, 0.1f, 3.3f}}};
+  for (const Grid& grid : grids) {
+    std::string why;
+    const std::optional<Coding> coding = coding_of(grid, why);
+    REQUIRE(coding);
+    const Steps steps = steps_of(grid, *coding);
+    REQUIRE(steps.codes.size() == steps.thresholds.size() + 1);
+    std::vector<float> values;
+    for (int i = -300; i < 500; ++i) values.push_back(static_cast<float>(i) * 0.01f);
+    for (const float t : steps.thresholds)
+      for (const float x : {t, std::nextafter(t, -10.f), std::nextafter(t, 10.f)}) values.push_back(x);
+    const std::array<uint8_t, 256> table = code_table(grid, *coding);
+    for (const float x : values) {
+      const auto above = static_cast<size_t>(std::ranges::count_if(steps.thresholds, [x](float t) { return x > t; }));
+      const uint8_t code = encode(Tensor::of({x}), grid).data<uint8_t>()[0];
+      CHECK(coding->value(steps.codes[above]) == coding->value(table[code]));
+      CHECK(coding->value(table[code]) == doctest::Approx(levels_of(grid, 0)[code]).epsilon(1e-6));
+    }
+  }
 }
 
 TEST_CASE("weight codes: every uniform grid, exactly") {

@@ -95,12 +95,12 @@ TEST_CASE("lower: what cannot be lowered says what to do instead") {
 
 TEST_CASE("lower: weights whose levels are not equally spaced stay in float behind a decode, with the reason") {
   Json rules = integer_rules({{"type", "affine"}}, false);
-  const Json uneven{
-      {"match", "layer2.0.conv1"}, {"place", "outputs"}, {"weight", {{"type", "ttq"}}}, {"act", {{"type", "affine"}}}};
+  const Json uneven{{"match", "layer2.0.conv1"},
+                    {"place", "outputs"},
+                    {"weight", {{"type", "inq"}, {"portions", {1.0}}}},
+                    {"act", {{"type", "affine"}}}};
   rules.insert(rules.begin(), uneven);
   const Graph eval = quantized_network(resnet_json("post", "A"), rules);
-  for (const NamedTensor& entry : state_of(eval))
-    if (entry.name == "layer2.0.conv1.weight_quantizer.wp") entry.tensor.mutable_data<float>()[0] = 0.731f;
   const Lowered lowered = lower(eval);
   CHECK(mentions(decision(lowered, "layer2.0.conv1").refusals[0], {"not equally spaced"}));
   CHECK(lowered.graph.node("layer2.0.conv1").inputs == std::vector<std::string>{"layer1.0.relu2.out.decode"});
@@ -193,6 +193,41 @@ TEST_CASE("lower: a model file whose numbers make no sense is refused when it is
   CHECK(edited([](Json& n) { n["out"] = 1 << 28, n["in"] = 1 << 28; }) != "");
 }
 
+TEST_CASE("lower: every engine gives the same bits, and auto takes the one that the clock finds fastest") {
+  /// Likes the float engine for layers of 10 outputs, integers for the others.
+  struct Clock final : EngineClock {
+    double seconds(LoweredLayer& layer, const Shape& input) override {
+      shapes.push_back(input);
+      const bool wide = layer.signature().find("to 10 channels") != std::string::npos;
+      return (layer.engine() == "float") == wide ? 1e-6 : 2e-6;
+    }
+    std::vector<Shape> shapes;
+  };
+  for (const Graph& eval : {affine_network(), lsq_network()}) {
+    Clock clock;
+    const Lowered integers = lower(eval), reals = lower(eval, {.engine = "float"});
+    const Lowered chosen = lower(eval, {.engine = "auto"}, &clock);
+    const Tensor x = images(eval, 5, 3);
+    const std::vector<float> expected = values_of(integers.graph.forward(x, {}));
+    CHECK(values_of(reals.graph.forward(x, {})) == expected);
+    CHECK(values_of(chosen.graph.forward(x, {})) == expected);
+    CHECK(values_of(evaluated(eval).graph.forward(x, {})) == expected);
+    std::set<std::string> used;
+    for (const Decision& d : chosen.report) {
+      if (d.engine.empty()) continue;
+      used.insert(d.engine);
+      CHECK(d.times.size() >= 2);
+      CHECK(d.engine == std::ranges::min_element(d.times, {}, &EngineTime::seconds)->engine);
+      CHECK(engines_of(chosen.graph).at(d.node) == d.engine);
+    }
+    CHECK(used == std::set<std::string>{"float", "int8"});
+    CHECK(std::ranges::count(clock.shapes, Shape{1, 9, 9, 5}) > 0);
+    CHECK(lower(eval, {.engine_of = engines_of(chosen.graph)}).graph.to_json() == chosen.graph.to_json());
+  }
+  CHECK(evaluated(trained_model(wide_model())).why_real != "");
+  CHECK(mentions(message_of([&] { lower(lsq_network(), Config(Json{{"engine", "steam"}})); }), {"steam", "int8"}));
+}
+
 TEST_CASE("parity: each injected fault is noticed") {
   for (const Graph& eval : {affine_network(), lsq_network()})
     for (const std::string fault : {"rounding", "zero_point"}) {
@@ -210,11 +245,14 @@ TEST_CASE("parity: counts over batches add up") {
   const Graph eval = lsq_network();
   Lowered lowered = lower(eval);
   inject(lowered.graph, "rounding");
-  std::vector<EdgeParity> total = compare(eval, lowered.graph, images(eval, 3, 1));
-  const std::vector<EdgeParity> first = total, second = compare(eval, lowered.graph, images(eval, 5, 2));
+  const Graph on_codes = evaluated(eval, {.engine = "float"}).graph;
+  std::vector<EdgeParity> total = compare(eval, on_codes, lowered.graph, images(eval, 3, 1));
+  const std::vector<EdgeParity> first = total;
+  const std::vector<EdgeParity> second = compare(eval, on_codes, lowered.graph, images(eval, 5, 2));
   merge(total, second);
   for (size_t i = 0; i < total.size(); ++i) {
     CHECK(total[i].values == first[i].values + second[i].values);
+    CHECK(total[i].codes.codes_differ == first[i].codes.codes_differ + second[i].codes.codes_differ);
     CHECK(total[i].alone.codes_differ == first[i].alone.codes_differ + second[i].alone.codes_differ);
     CHECK(total[i].running.max_abs == std::max(first[i].running.max_abs, second[i].running.max_abs));
   }

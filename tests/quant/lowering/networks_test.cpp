@@ -36,6 +36,29 @@ std::vector<Method> methods(bool folds = true) {
   return list;
 }
 
+/// Few bits: learned levels, and whole ones of which the engine "bits" makes planes.
+std::vector<Method> methods_of_bits() {
+  std::vector<Method> list;
+  for (const auto& [w, a] : {std::pair{1, 2}, std::pair{2, 2}, std::pair{3, 3}, std::pair{4, 4}, std::pair{2, 1}})
+    list.push_back({"lq", input_rules({{"type", "lq"}, {"bits", w}}, {{"type", "lq"}, {"bits", a}})});
+  for (const int bits : {2, 3})
+    list.push_back({"lsq", input_rules({{"type", "lsq"}, {"bits", bits + 1}}, {{"type", "lsq"}, {"bits", bits}})});
+  list.push_back({"lq by lsq", input_rules({{"type", "lq"}, {"bits", 2}}, {{"type", "lsq"}, {"bits", 4}})});
+  list.push_back({"lsq by lq", input_rules({{"type", "lsq"}, {"bits", 2}}, {{"type", "lq"}, {"bits", 2}})});
+  list.push_back({"bnn", input_rules({{"type", "bnn"}}, {{"type", "bnn"}})});
+  list.push_back({"xnor", input_rules({{"type", "xnor"}, {"role", "weight"}}, {{"type", "xnor"}, {"role", "act"}})});
+  list.push_back({"bwn by sign", input_rules({{"type", "bwn"}}, {{"type", "bnn"}})});
+  list.push_back({"dorefa", input_rules({{"type", "dorefa"}, {"bits", 1}}, {{"type", "dorefa"}, {"bits", 2}})});
+  list.push_back({"pact", input_rules({{"type", "pact"}, {"bits", 2}}, {{"type", "pact"}, {"bits", 2}})});
+  list.push_back({"hwgq", input_rules({{"type", "hwgq"}, {"role", "weight"}}, {{"type", "hwgq"}, {"bits", 2}})});
+  list.push_back({"twn", input_rules({{"type", "twn"}}, {{"type", "lsq"}, {"bits", 2}})});
+  list.push_back({"ttq", input_rules({{"type", "ttq"}}, {{"type", "lq"}, {"bits", 2}})});
+  list.push_back({"elq", input_rules({{"type", "elq"}, {"bounds", {0.0}}}, {{"type", "lsq"}, {"bits", 2}})});
+  list.push_back(
+      {"abc", input_rules({{"type", "abc"}, {"role", "weight"}, {"bits", 3}}, {{"type", "abc"}, {"bits", 3}})});
+  return list;
+}
+
 void check_network(const Json& model, const Method& method, uint64_t seed) {
   const Graph eval = quantized_network(model, method.rules, seed);
   const Lowered lowered = lower(eval);
@@ -56,6 +79,21 @@ TEST_CASE("lower: every edge of residual networks keeps its codes, in all orders
         CAPTURE(shortcut);
         check_network(resnet_json(order, shortcut), method, 11);
       }
+}
+
+TEST_CASE("lower: networks of few bits become bitwise modules that keep their codes, whatever their levels are") {
+  const Json vgg{{"type", "vgg_small"}, {"width", 4}, {"input", {17, 19, 3}}, {"classes", 5}};
+  for (const Method& method : methods_of_bits())
+    for (const Json& model : {resnet_json("post", "A"), resnet_json("lq", "B"), vgg}) {
+      CAPTURE(method.name);
+      CAPTURE(method.rules.dump());
+      CAPTURE(model.dump());
+      const Graph eval = quantized_network(model, method.rules, 31);
+      const Lowered lowered = lower(eval, {.engine = "bits"});
+      CHECK(lowered.epilogue == "float");
+      CHECK(count_of(lowered.graph, "bit_conv") >= 4);
+      CHECK(broken_edges(eval, lowered, images(eval, 5, 32)) == "");
+    }
 }
 
 TEST_CASE("lower: affine networks compute on integers from the image to the logits") {

@@ -46,8 +46,9 @@ inline Json input_rules(const Json& weight, const Json& act) {
 /// Names the edges that break the contract; "" if none does.
 inline std::string broken_edges(const Graph& eval, const Lowered& lowered, const Tensor& x) {
   std::string text;
-  for (const EdgeParity& edge : compare(eval, lowered.graph, x)) {
-    const std::string what = broken(edge, lowered.epilogue == "fixed");
+  const LowerOptions options{.epilogue = lowered.epilogue, .engine = "float"};
+  for (const EdgeParity& edge : compare(eval, evaluated(eval, options).graph, lowered.graph, x)) {
+    const std::string what = broken(edge);
     if (!what.empty()) text += edge.node + " (" + edge.type + "): " + what + "; ";
   }
   return text;

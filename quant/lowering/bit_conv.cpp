@@ -1,0 +1,203 @@
+#include "quant/lowering/bit_conv.h"
+
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "layers/packed.h"
+
+namespace nibble {
+
+namespace {
+
+template <class T>
+std::vector<T> list_of(const Tensor& tensor, int64_t first, int64_t count) {
+  const auto values = tensor.data<float>().subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+  return {values.begin(), values.end()};
+}
+
+/// Codes without their lowest bits.
+Tensor shifted(const Tensor& x, int shift) {
+  if (shift == 0) return x;
+  Tensor y = Tensor::empty_like(x);
+  const uint8_t* from = x.data<uint8_t>().data();
+  uint8_t* to = y.mutable_data<uint8_t>().data();
+  parallel_for(0, x.numel(), 1 << 16, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i] = static_cast<uint8_t>(from[i] >> shift);
+  });
+  return y;
+}
+
+void run(const bits::BitConv& plan, const Tensor& x, const Tensor& y) {
+  const int64_t h = x.dim(1), w = x.dim(2);
+  const Tensor scratch = Tensor::empty({plan.scratch_bytes(h, w) * threads()}, DType::u8);
+  plan.run(x.data<uint8_t>().data(), x.dim(0), h, w, y.raw(), {scratch.raw(), scratch.bytes()});
+}
+
+/// As the options, but prefixed.
+constexpr const char* kInputPrefix = "in_";
+
+}  // namespace
+
+void BitConvLayer::Options::fields(Fields& f) {
+  f.required()("in", in, "input channels or features", {1, 1 << 20});
+  f.required()("out", out, "output channels or features", {1, 1 << 20});
+  extent_field(f, "kernel", kernel, "extent of the window");
+  extent_field(f, "stride", stride, "distance of the windows");
+  pad_field(f, "pad", pad, "pixels of 0 around the image; \"same\" is TensorFlow's SAME");
+  extent_field(f, "dilation", dilation, "distance of the taps");
+  f("groups", groups, "blocks of channels that are convolved apart", {1, 1 << 20});
+  f("linear", linear, "the input is (N, in), the output (N, out)");
+  f("w_bits", w_bits, "bits of a weight", {1, 4});
+  f("a_bits", a_bits, "bits of an activation", {1, 8});
+  f("a_shift", a_shift, "bits of an activation's code below those", {0, 1});
+  f.choice("engine", engine, {"bits", "float"}, "bitwise kernels, or the same bits out of f32 arithmetic");
+  f.choice("rule", rule, {"integer", "learned"}, "whether sums are whole numbers or of learned levels");
+  f("per_channel", per_channel, "every output channel has its own levels");
+  f("a_offset", a_offset, "the activation of bits 0");
+  f("a_basis", a_basis, "what each bit of an activation adds");
+  input.fields(f, kInputPrefix);
+  f("real", real, "the output is reals (f32), not codes");
+  f("rounds", rounds, "the output's codes come from rounding, not from thresholds");
+  coding.fields(f);
+  f("lo", lo, "smallest code of an output that rounds", {0, 255});
+  f("hi", hi, "largest code of an output that rounds", {0, 255});
+  f("thresholds", thresholds, "values above which the next code begins");
+  f("codes", codes, "the codes between the thresholds", {0, 255});
+}
+
+BitConvLayer::BitConvLayer(const Options& options) : options_(options) {
+  const Options& o = options;
+  o.coding.check();
+  o.input.check();
+  NIBBLE_CHECK(o.in % o.groups == 0 && o.out % o.groups == 0, "bit_conv: groups must divide both channel counts, got ",
+               "in ", o.in, ", out ", o.out, ", groups ", o.groups);
+  NIBBLE_CHECK(!o.linear || (o.kernel == Extent2{} && o.stride == Extent2{} && o.dilation == Extent2{} &&
+                             o.groups == 1 && !o.pad.same && o.pad.pixels == Padding{}),
+               "bit_conv: a linear layer has no window");
+  NIBBLE_CHECK(o.input.highest() >> o.a_shift >> o.a_bits == 0, "bit_conv: ", o.a_bits,
+               " bits do not hold the input's codes of up to ", o.input.highest());
+  if (!o.real && o.rounds)
+    NIBBLE_CHECK(o.coding.uniform() && o.coding.unit == 1 && o.lo <= o.hi && o.hi <= o.coding.highest(),
+                 "bit_conv: expected an equally spaced output with lo <= hi <= ", o.coding.highest(), ", got lo ", o.lo,
+                 ", hi ", o.hi);
+  for (const int code : o.codes)
+    NIBBLE_CHECK(o.real || o.rounds || o.coding.is_level(code), "bit_conv: ", code, " is no code of the output");
+  const int64_t weights = Shape{o.out, o.in / o.groups, o.kernel.h, o.kernel.w}.numel(),
+                columns = o.per_channel ? o.out : 1;
+  state_.weight = new_buffer({nibble::packed_bytes(weights, o.w_bits)}, DType::u8, "bit_conv");
+  state_.w_offset = new_buffer({columns}, DType::f32, "bit_conv");
+  state_.w_basis = new_buffer({o.w_bits, columns}, DType::f32, "bit_conv");
+  for (Tensor* t : {&state_.scale, &state_.offset}) *t = new_buffer({o.out}, DType::f32, "bit_conv");
+}
+
+void BitConvLayer::visit(StateVisitor& visitor) {
+  visitor.buffer("weight", state_.weight);
+  visitor.buffer("w_offset", state_.w_offset);
+  visitor.buffer("w_basis", state_.w_basis);
+  visitor.buffer("scale", state_.scale);
+  visitor.buffer("offset", state_.offset);
+}
+
+void BitConvLayer::after_load() {
+  const std::lock_guard lock(mutex_);
+  plans_.clear();
+  const Padding pad = options_.pad.same ? Padding{} : options_.pad.pixels;
+  // For the other engine, too, the plan is what refuses numbers out of their range.
+  const auto plan = std::make_shared<const bits::BitConv>(spec(pad));
+  if (options_.engine == "float")
+    float_ = std::make_shared<const FloatBits>(spec(pad));
+  else
+    plans_[{pad.top, pad.bottom, pad.left, pad.right}] = plan;
+}
+
+std::optional<Coding> BitConvLayer::coding(std::span<const std::optional<Coding>> inputs) const {
+  NIBBLE_CHECK(only_coding(*this, inputs) == options_.input, "bit_conv: the input is not coded as the layer expects");
+  if (options_.real) return std::nullopt;
+  return options_.coding;
+}
+
+bits::BitConvSpec BitConvLayer::spec(const Padding& pad) const {
+  const Options& o = options_;
+  bits::BitConvSpec spec;
+  spec.in_channels = o.in;
+  spec.out_channels = o.out;
+  spec.kh = o.kernel.h;
+  spec.kw = o.kernel.w;
+  spec.geometry = {o.stride.h, o.stride.w, pad, o.dilation.h, o.dilation.w, o.groups};
+  spec.w_bits = o.w_bits;
+  spec.a_bits = o.a_bits;
+  const auto codes = unpack_codes(state_.weight, {o.out, o.in / o.groups, o.kernel.h, o.kernel.w}, o.w_bits);
+  spec.weights.assign(codes.data<uint8_t>().begin(), codes.data<uint8_t>().end());
+  spec.rule = o.rule == "integer" ? bits::BitConvSpec::Rule::integer : bits::BitConvSpec::Rule::learned;
+  const int64_t columns = state_.w_offset.numel();
+  spec.w_offset = list_of<double>(state_.w_offset, 0, columns);
+  for (int64_t k = 0; k < o.w_bits; ++k) spec.w_basis.push_back(list_of<double>(state_.w_basis, k * columns, columns));
+  spec.a_offset = o.a_offset;
+  spec.a_basis = o.a_basis;
+  bits::Epilogue& e = spec.epilogue;
+  using Output = bits::Epilogue::Output;
+  e.output = o.real ? Output::reals : o.rounds ? Output::uniform : Output::levels;
+  e.scale = list_of<float>(state_.scale, 0, o.out);
+  e.offset = list_of<float>(state_.offset, 0, o.out);
+  e.thresholds.assign(o.thresholds.begin(), o.thresholds.end());
+  for (const int code : o.codes) e.codes.push_back(static_cast<uint8_t>(code));
+  e.zero = o.coding.zero;
+  e.lo = o.lo;
+  e.hi = o.hi;
+  return spec;
+}
+
+Padding BitConvLayer::padding_for(int64_t h, int64_t w) const {
+  const Options& o = options_;
+  return o.pad.same ? same_padding(h, w, o.kernel, o.stride, o.dilation) : o.pad.pixels;
+}
+
+std::shared_ptr<const bits::BitConv> BitConvLayer::plan_for(const Padding& pad) {
+  const std::lock_guard lock(mutex_);
+  auto& plan = plans_[{pad.top, pad.bottom, pad.left, pad.right}];
+  if (plan == nullptr) plan = std::make_shared<const bits::BitConv>(spec(pad));
+  return plan;
+}
+
+Tensor BitConvLayer::compute(Inputs in) {
+  check_lowered_inputs(*this, in, 1, DType::u8);
+  const Options& o = options_;
+  NIBBLE_CHECK(in[0].rank() == (o.linear ? 2 : 4) && in[0].dim(-1) == o.in, "bit_conv: expected an input ",
+               o.linear ? "(N, " : "(N, H, W, ", o.in, "), got ", in[0].shape());
+  const int64_t n = in[0].dim(0), h = o.linear ? 1 : in[0].dim(1), w = o.linear ? 1 : in[0].dim(2);
+  const Padding pad = padding_for(h, w);
+  const int64_t out_h = conv_extent(h, o.kernel.h, o.stride.h, pad.top, pad.bottom, o.dilation.h);
+  const int64_t out_w = conv_extent(w, o.kernel.w, o.stride.w, pad.left, pad.right, o.dilation.w);
+  const Tensor y = new_output(*this, {n, out_h, out_w, o.out}, o.real ? DType::f32 : DType::u8);
+  const Tensor x = shifted(in[0], o.a_shift).view({n, h, w, o.in});
+  if (float_ != nullptr)
+    float_->run(x, pad, y);
+  else
+    run(*plan_for(pad), x, y);
+  return o.linear ? y.view({n, o.out}) : y;
+}
+
+std::string BitConvLayer::signature() const {
+  const Options& o = options_;
+  const Padding& p = o.pad.pixels;
+  return concat_text(o.engine == "float" ? "float" : describe(), ", ", o.rule, ", ", o.w_bits, "x", o.a_bits, " bits, ",
+                     o.kernel.h, "x", o.kernel.w, " ", o.in, " to ", o.out, " channels, stride ", o.stride.h, "x",
+                     o.stride.w, ", groups ", o.groups, ", pad ",
+                     o.pad.same ? "same" : concat_text(p.top, "/", p.bottom, "/", p.left, "/", p.right), ", dilation ",
+                     o.dilation.h, "x", o.dilation.w, o.real ? ", reals" : "");
+}
+
+int64_t BitConvLayer::plan_bytes() const {
+  const std::lock_guard lock(mutex_);
+  int64_t bytes = 0;
+  for (const auto& [pad, plan] : plans_) bytes += plan->packed_bytes();
+  return bytes;
+}
+
+std::string BitConvLayer::describe() const {
+  return bits::BitConv(spec(options_.pad.same ? Padding{} : options_.pad.pixels)).describe();
+}
+
+NIBBLE_REGISTER_LAYER(BitConvLayer, "bit_conv", "Lowered: a convolution or linear layer of few bits, on bit planes.");
+
+}  // namespace nibble
