@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 
 #include "apps/noise.h"
 #include "core/allocator.h"
+#include "core/bit_hash.h"
 #include "core/error.h"
 
 namespace nibble {
@@ -43,6 +45,14 @@ Json layer_times(const Graph& graph, const Tensor& x, int64_t steps) {
   return layers;
 }
 
+/// Of the input and of what the nodes give.
+int64_t two_largest_activations(const Graph& graph, const Tensor& x) {
+  std::vector<int64_t> bytes{0, static_cast<int64_t>(x.bytes())};
+  graph.forward(x, {}, [&bytes](const Node&, const Tensor& y) { bytes.push_back(static_cast<int64_t>(y.bytes())); });
+  std::ranges::partial_sort(bytes, bytes.begin() + 2, std::greater<>());
+  return bytes[0] + bytes[1];
+}
+
 }  // namespace
 
 Json bench_model(const Graph& graph, const BenchModelOptions& options, Progress& progress) {
@@ -66,7 +76,13 @@ Json bench_model(const Graph& graph, const BenchModelOptions& options, Progress&
                {"steps", options.steps},
                {"images_per_second", static_cast<double>(options.batch) / typical},
                {"seconds_per_batch", {{"median", typical}, {"min", *least}, {"max", *most}}},
-               {"system_allocations", allocator_stats().system_allocations - allocations}};
+               {"system_allocations", allocator_stats().system_allocations - allocations},
+               {"two_largest_activations_bytes", two_largest_activations(graph, x)}};
+  if (options.hash) {
+    BitHash hash;
+    hash.add(graph.forward(x, {}));
+    json["logits_hash"] = hash.text();
+  }
   if (options.per_layer) json["layers"] = layer_times(graph, x, options.steps);
   return json;
 }

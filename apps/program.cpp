@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <iostream>
 #include <new>
 
 #include "apps/commands/commands.h"
 #include "core/config.h"
+#include "core/cpu.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/version.h"
@@ -115,10 +117,30 @@ OptionSpec data() {
   return {"--data", "DIR_OR_JSON",
           "other images: a folder, a JSON object with options of the data section, or a config", "", false};
 }
+OptionSpec isa() {
+  return {"--isa", "TIER", "use no instructions above this tier (scalar, sse4, avx2, avxvnni, avx512, ...)", "", false};
+}
+OptionSpec hash() {
+  return {"--hash", "",
+          "also a hash of all logits' bits: for a lowered model the same on every processor, with any --isa, --batch "
+          "and --threads",
+          "", false};
+}
 }  // namespace option
 
 void apply_threads(const Arguments& args) {
   if (args.has("--threads")) set_threads(static_cast<int>(args.integer("--threads", 1, 1, 4096)));
+}
+
+void apply_isa(const Arguments& args, const std::string& command) {
+  if (!args.has("--isa")) return;
+  const std::string tier = args.text("--isa");
+  try {
+    cpu::limit_to_tier(cpu::detected(), tier);
+  } catch (const Error& error) {
+    throw UsageError("nibble " + command + ": --isa: " + std::string(error.what()));
+  }
+  setenv("NIBBLE_ISA", tier.c_str(), 1);
 }
 
 }  // namespace nibble

@@ -34,9 +34,14 @@ OptionSpec json();
 OptionSpec threads();
 OptionSpec set();
 OptionSpec data();
+OptionSpec isa();
+OptionSpec hash();
 }  // namespace option
 
 /// Applies "--threads".
 void apply_threads(const Arguments& args);
+/// Applies "--isa": before anything asks for the processor's features, which are looked up once. Throws UsageError
+/// naming the command if the tier is unknown or not there.
+void apply_isa(const Arguments& args, const std::string& command);
 
 }  // namespace nibble

@@ -1,5 +1,6 @@
 #include "apps/trained_model.h"
 
+#include "core/allocator.h"
 #include "quant/lowering/lowered_model.h"
 
 namespace nibble {
@@ -14,13 +15,15 @@ bool ends_with(const std::string& text, std::string_view end) {
 }  // namespace
 
 TrainedModel load_trained(const std::string& path, bool live) {
-  Checkpoint checkpoint = load_checkpoint(path);
+  Checkpoint checkpoint = map_checkpoint(path);
   TrainedModel model{std::move(checkpoint.graph), std::move(checkpoint.config), path, false};
   try {
     check_lowered(model.graph);
   } catch (const Error& error) {
     throw Error(concat_text(path, ": ", error.what()));
   }
+  // What loading needed is not what running needs.
+  release_unused_memory();
   if (live) return model;
   for (const NamedTensor& named : state_of(model.graph)) {
     const Tensor* average = checkpoint.file.find(std::string(kAverage) + named.name);

@@ -55,6 +55,14 @@ run_tests() {
   if [ -s "build/$1.xml" ]; then count_results "build/$1.xml"; else failed=$((failed + 1)); fi
 }
 
+run_aarch64() {
+  step "test aarch64"
+  bash tests/aarch64.sh 2>&1 | tee build/aarch64.log
+  # A pipe runs in a process of its own, where counting is in vain.
+  [ "${PIPESTATUS[0]}" -eq 0 ] || failed=$((failed + 1))
+  passed=$((passed + $(awk -F'|' '/test cases:/ { n += $2 } END { print n + 0 }' build/aarch64.log)))
+}
+
 step "packages"
 must bash third_party/debian-packages.sh test || exit
 mkdir -p build
@@ -70,5 +78,6 @@ if ! $quick; then
   # Also what shows that Clang compiles everything without a warning.
   configure_and_build asan build/asan && run_tests asan
   configure_and_build tsan build/tsan && run_tests tsan
+  run_aarch64
 fi
 step "done"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The Debian packages nibble needs, and the one place that installs them.
-# usage: debian-packages.sh build|test     build: compiler and libraries; test: also what tests/run.sh uses
+# usage: debian-packages.sh build|test|aarch64     build: compiler and libraries; test: also what tests/run.sh uses;
+#        aarch64: also what tests/aarch64.sh uses
 # Needs root or sudo only if a package is missing.
 set -euo pipefail
 
@@ -9,7 +10,8 @@ case "${1:-}" in
   build) ;;
   test) packages+=(ca-certificates clang-14 clang-format-14 doctest-dev git libclang-rt-14-dev libomp-14-dev llvm-14
                    xz-utils) ;;
-  *) echo "usage: $0 build|test" >&2; exit 2 ;;
+  aarch64) packages+=(doctest-dev g++-aarch64-linux-gnu qemu-user) ;;
+  *) echo "usage: $0 build|test|aarch64" >&2; exit 2 ;;
 esac
 
 missing=()

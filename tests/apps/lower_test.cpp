@@ -1,5 +1,6 @@
 #include <sstream>
 
+#include "apps/engine_times.h"
 #include "apps/program.h"
 #include "core/file.h"
 #include "layers/checkpoint.h"
@@ -55,6 +56,42 @@ TEST_CASE("nibble lower: writes a model that eval, inspect and verify take") {
   CHECK(verified.json()["holds"] == true);
   CHECK(verified.json()["lowered"]["correct"] == evaluated.json()["correct"]);
   CHECK(verified.json()["edges"].size() > 10);
+}
+
+TEST_CASE("nibble eval: a quantized checkpoint gives exactly what its lowered model does") {
+  const Scratch folder("lower-eval");
+  const Pair pair(folder);
+  Json before = run({"eval", pair.checkpoint, "--json"}).json(), after = run({"eval", pair.model, "--json"}).json();
+  CHECK(before["on_codes"] == true);
+  CHECK(after["on_codes"] == true);
+  for (Json* json : {&before, &after}) json->erase("checkpoint");
+  CHECK(before == after);  // the loss, too, to the last bit
+  const std::string other = folder / "float.nib";
+  REQUIRE(run({"lower", pair.checkpoint, "-o", other, "--engine", "float"}).code == 0);
+  CHECK(run({"verify", pair.checkpoint, other, "--images", "60"}).code == 0);
+  CHECK(run({"lower", pair.checkpoint, "-o", other, "--engine", "steam"}).code == 2);
+}
+
+TEST_CASE("nibble lower: what engines take is measured once") {
+  const Scratch folder("lower-clock");
+  const Pair pair(folder);
+  const std::string cache = folder / "cache/engines.json";
+  const Graph graph = load_checkpoint(pair.checkpoint).graph;
+  CachedClock first(cache);
+  const Lowered measured = lower(graph, {.engine = "auto"}, &first);
+  CHECK(first.save() == "");
+  CachedClock second(cache);
+  const Lowered again = lower(graph, {.engine = "auto"}, &second);
+  for (size_t i = 0; i < measured.report.size(); ++i)
+    for (size_t k = 0; k < measured.report[i].times.size(); ++k)
+      CHECK(again.report[i].times[k].seconds == measured.report[i].times[k].seconds);
+  CHECK(again.graph.to_json() == measured.graph.to_json());
+  write_file_atomically(cache, std::string_view("no JSON"));
+  CachedClock damaged(cache);
+  CHECK(lower(graph, {.engine = "auto"}, &damaged).report.size() == again.report.size());
+  CachedClock nowhere("/proc/nibble/engines.json");
+  lower(graph, {.engine = "auto"}, &nowhere);
+  CHECK(mentions(nowhere.save(), {"/proc/nibble"}));
 }
 
 TEST_CASE("nibble lower: explains without writing, and asks for an output otherwise") {

@@ -151,7 +151,7 @@ TEST_CASE("teacher: a step's loss and update follow the formula") {
     const ByHand expected = by_hand(ours, theirs, batch.labels, *parts.teacher);
 
     const Tensor bias = parameters_of(parts.graph)[1].tensor, before = bias.clone();
-    TrainStep step(parts.graph, parts.optimizer, 0, load_teacher(run, parts));
+    TrainStep step(parts.graph, parts.optimizer, run.loss, load_teacher(run, parts));
     TrainClock clock;
     clock.lr = 1;
     Rng rng(1);
@@ -174,7 +174,7 @@ TEST_CASE("teacher: it is evaluated, never trained, and takes its memory from th
   attach_optimizer(parts, run);
   const auto teacher = load_teacher(run, parts);
   const int64_t before = teacher->fingerprint();
-  TrainStep step(parts.graph, parts.optimizer, 0, teacher);
+  TrainStep step(parts.graph, parts.optimizer, run.loss, teacher);
   const Batch batch = some_batch();
   TrainClock clock;
   clock.lr = 0.1;

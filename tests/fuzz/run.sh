@@ -9,4 +9,4 @@ mkdir -p "$work/corpus"
 corpora=("$work/corpus")
 [ ! -d "$seeds" ] || corpora+=("$seeds")
 exec "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 -max_len=65536 \
-  -print_final_stats=1 -verbosity=0 -artifact_prefix="$work/" "${corpora[@]}"
+  -print_final_stats=1 -print_funcs=0 -verbosity=0 -artifact_prefix="$work/" "${corpora[@]}"

@@ -113,6 +113,9 @@ TEST_CASE("conv2d: an empty batch has an empty output and zero weight gradients"
   const Grads grads = y.node()->backward(y.detach());
   for (const float v : grads[1].data<float>()) CHECK(v == 0);
   for (const float v : grads[2].data<float>()) CHECK(v == 0);
+  // Maps narrower than a tile are regrouped; of no pixels there is nothing to regroup.
+  const Tensor narrow = conv2d(Tensor::zeros({0, 1, 1, 3}), wave({5, 3, 1, 1}, 0), bias, square_geometry());
+  CHECK(narrow.shape() == Shape{0, 1, 1, 5});
 }
 
 TEST_CASE("conv2d: errors say what was expected and what was found") {

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+#include <iosfwd>
+
+#include "apps/progress.h"
+#include "core/json.h"
+
+namespace nibble {
+
+/// Times the convolution kernels alone, layer by layer, on random codes: {"rows": [{"layer", "family", "kernel",
+/// "macs", "seconds" (median of `steps` samples), "gmacs_per_second", "macs_per_cycle", "peak_macs_per_cycle",
+/// "peak_share"}], "clock_ghz" (median over the rows)}. Inputs, outputs and weights stay in the caches. Cycles are
+/// those of the clock measured around each sample, the peak that of the instructions the kernel uses, on all threads().
+Json bench_kernels(int64_t steps, Progress& progress);
+
+/// As a table, for a human.
+void print_kernels(const Json& json, std::ostream& out);
+
+}  // namespace nibble
