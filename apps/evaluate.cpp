@@ -40,9 +40,9 @@ void add_batch(EvalResult& result, const Tensor& logits, const Tensor& labels) {
 }
 
 std::optional<EvalResult> evaluate(const Graph& graph, Loader& loader,
-                                   const std::function<bool(int64_t images)>& after_batch) {
+                                   const std::function<bool(int64_t images)>& after_batch, bool in_float) {
   const NoRecord no_record;
-  const Evaluated form = evaluated(graph);
+  const Evaluated form = in_float ? Evaluated{graph, "asked for"} : evaluated(graph);
   EvalResult result;
   result.on_codes = form.why_real.empty();
   loader.start(0);

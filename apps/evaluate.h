@@ -38,9 +38,9 @@ void count_correct(EvalResult& result, const Tensor& logits, const Tensor& label
 /// The same and the loss.
 void add_batch(EvalResult& result, const Tensor& logits, const Tensor& labels);
 
-/// Runs all batches of the loader through evaluated(graph). `after_batch` is told the number of images done and
-/// may return false to give up, which makes the result empty.
+/// Runs all batches of the loader through evaluated(graph), or the graph itself if `in_float`. `after_batch` is told
+/// the number of images done and may return false to give up, which makes the result empty.
 std::optional<EvalResult> evaluate(const Graph& graph, Loader& loader,
-                                   const std::function<bool(int64_t images)>& after_batch);
+                                   const std::function<bool(int64_t images)>& after_batch, bool in_float = false);
 
 }  // namespace nibble

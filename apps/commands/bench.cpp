@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <ostream>
 
+#include "apps/bench_data.h"
 #include "apps/bench_kernels.h"
 #include "apps/bench_model.h"
 #include "apps/commands/commands.h"
@@ -168,6 +170,28 @@ void print_kernels_on(const Json& json, std::ostream& out) {
   print_kernels(json, out);
 }
 
+Json measure_data(const Arguments& args, Console& console) {
+  if (args.positional().size() < 2) throw UsageError("nibble bench data: expected a config or a folder of images");
+  const std::string& path = args.positional()[1];
+  Config config =
+      std::filesystem::is_directory(path) ? Config(Json{{"data", imagenet_section(path)}}, "bench") : load_config(path);
+  for (const std::string& assignment : args.all("--set")) set_option(config, assignment);
+  const auto source = build_source(config.at("data"));
+  Progress progress(console);
+  Json json = bench_data(*source, args.integer("--steps", 200, 1, 1000000), progress);
+  json["peak_rss_bytes"] = peak_rss_bytes();
+  json["machine"] = machine_info();
+  return json;
+}
+
+void print_data_on(const Json& json, std::ostream& out) {
+  char text[60];
+  std::snprintf(text, sizeof text, "peak memory %.0f MiB\n", json["peak_rss_bytes"].get<double>() / (1 << 20));
+  out << machine_line(json["machine"]) << "\n";
+  print_data(json, out);
+  out << text;
+}
+
 /// What "bench WORD" measures.
 struct Benchmark {
   Json (*measure)(const Arguments&, Console&);
@@ -178,6 +202,7 @@ struct Benchmark {
 Benchmark benchmark(const std::string& word) {
   if (word == "train") return {measure_training, print_training, 2};
   if (word == "kernels") return {measure_kernels, print_kernels_on, 1};
+  if (word == "data") return {measure_data, print_data_on, 2};
   return {measure_inference, print_inference, 1};
 }
 
@@ -185,6 +210,7 @@ int run_bench(const Arguments& args, Console& console) {
   if (args.positional().empty()) {
     console.out << "train    images per second of the training step, on synthetic batches\n"
                    "kernels  the convolution kernels alone, layer by layer, against the peak of their instructions\n"
+                   "data     images per second and core that are read and prepared for the network\n"
                    "MODEL    images per second of a checkpoint or lowered model, on synthetic batches\n";
     return 0;
   }
@@ -206,7 +232,7 @@ int run_bench(const Arguments& args, Console& console) {
 Command bench_command() {
   CommandSpec spec;
   spec.name = "bench";
-  spec.arguments = "[train [CONFIG] | kernels | RUN_OR_MODEL]";
+  spec.arguments = "[train [CONFIG] | kernels | data CONFIG_OR_FOLDER | RUN_OR_MODEL]";
   spec.max_arguments = 2;
   spec.doc =
       "measure speed and memory; without arguments, list the benchmarks.\n"
@@ -214,15 +240,18 @@ Command bench_command() {
       "\"bench\n"
       "RUN_OR_MODEL\" the evaluation of a trained or lowered network, how long loading it takes, and its memory.\n"
       "\"bench kernels\" times the kernels of convolutions alone; the layers are those of ResNet-20, ResNet-18 and\n"
-      "MobileNet-v1.";
-  spec.options = {{"--batch", "N", "images per step; by default the config's, for a model 1", "", false},
-                  {"--steps", "N", "measured steps, after some that are not (30; for a model 50)", "", false},
-                  {"--per-layer", "", "a model: also the median time of every layer", "", false},
-                  option::threads(),
-                  option::isa(),
-                  option::hash(),
-                  option::set(),
-                  option::json()};
+      "MobileNet-v1. \"bench data\" times reading and preparing the images of a config, or of a folder in ImageNet's "
+      "form,\n"
+      "on one core.";
+  spec.options = {
+      {"--batch", "N", "images per step; by default the config's, for a model 1", "", false},
+      {"--steps", "N", "measured steps, after some that are not (30; for a model 50); images of data (200)", "", false},
+      {"--per-layer", "", "a model: also the median time of every layer", "", false},
+      option::threads(),
+      option::isa(),
+      option::hash(),
+      option::set(),
+      option::json()};
   return {spec, run_bench};
 }
 

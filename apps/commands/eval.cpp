@@ -23,15 +23,19 @@ int run_eval(const Arguments& args, Console& console) {
   options.batch = static_cast<int>(args.integer("--batch", source->options().eval_batch, 1, 1 << 16));
   options.workers = source->options().workers;
   options.prefetch = source->options().prefetch;
+  Progress progress(console);
+  options.notice = [&progress](const std::string& text) { progress.line(text); };
   Loader loader(*source, source->open(Split::test), options);
 
-  Progress progress(console);
   if (model.averaged) progress.line("evaluating the moving average of the parameters (--live for the others)");
   progress.start("eval", loader.samples());
-  const auto result = evaluate(model.graph, loader, [&progress](int64_t images) {
-    progress.update(images, "");
-    return true;
-  });
+  const auto result = evaluate(
+      model.graph, loader,
+      [&progress](int64_t images) {
+        progress.update(images, "");
+        return true;
+      },
+      args.has("--in-float"));
   progress.clear();
   const bool on_codes = result->on_codes || model.config.contains("lowered");
   if (args.has("--json")) {
@@ -68,6 +72,8 @@ Command eval_command() {
   spec.options = {option::data(),
                   {"--best", "", "the run's best checkpoint instead of the last", "", false},
                   {"--live", "", "the parameters themselves, not their moving average", "", false},
+                  {"--in-float", "",
+                   "a quantized network: compute with the quantizers' values in f32, as training does", "", false},
                   {"--batch", "N", "images at a time; changes speed and memory only", "", false},
                   option::threads(),
                   option::isa(),

@@ -69,8 +69,9 @@ int run_verify(const Arguments& args, Console& console) {
   check_fits(trained.graph, *source, section);
   Loader::Options options;
   options.batch = static_cast<int>(args.integer("--batch", 50, 1, 1 << 12));
-  Loader loader(*source, source->open(Split::test), options);
   Progress progress(console);
+  options.notice = [&progress](const std::string& text) { progress.line(text); };
+  Loader loader(*source, source->open(Split::test), options);
   measure(parity, trained.graph, lowered.graph, loader, args.integer("--images", 1000, 1, 1 << 30), progress);
 
   const std::vector<std::string> complaints = parity.complaints();

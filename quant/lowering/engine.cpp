@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <vector>
 
 #include "quant/lowering/build_bits.h"
 #include "quant/lowering/build_conv.h"
@@ -50,17 +49,19 @@ std::span<const Engine> engines() {
 }
 
 double MeasuringClock::seconds(LoweredLayer& layer, const Shape& input) {
-  constexpr double kEnough = 0.01;
-  constexpr size_t kFewest = 5, kMost = 101;
+  constexpr double kEnough = 0.02;
+  constexpr int kFewest = 10, kMost = 200;
   Tensor x = Tensor::empty(input, DType::u8);
   Rng rng(1);
   for (uint8_t& code : x.mutable_data<uint8_t>()) code = static_cast<uint8_t>(rng.next_below(2));
   time_once(layer, x);
-  std::vector<double> times;
-  for (double total = 0; times.size() < kFewest || (total < kEnough && times.size() < kMost); total += times.back())
-    times.push_back(time_once(layer, x));
-  std::ranges::nth_element(times, times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2));
-  return times[times.size() / 2];
+  double fastest = time_once(layer, x), total = fastest;
+  for (int i = 1; i < kFewest || (total < kEnough && i < kMost); ++i) {
+    const double taken = time_once(layer, x);
+    fastest = std::min(fastest, taken);
+    total += taken;
+  }
+  return fastest;
 }
 
 }  // namespace nibble

@@ -28,7 +28,7 @@ class EngineClock {
   virtual double seconds(LoweredLayer& layer, const Shape& input) = 0;
 };
 
-/// Measures: the median of some passes on random codes.
+/// Measures: the fastest of some passes on random codes, which what else the machine does disturbs least.
 class MeasuringClock final : public EngineClock {
  public:
   double seconds(LoweredLayer& layer, const Shape& input) override;

@@ -11,9 +11,9 @@
 #include "core/ops.h"
 
 /// Convolution and linear layers on codes of one to four bits, by bit planes or by table look-up. Nothing here knows
-/// layers or quantizers: a caller describes the arithmetic (BitConvSpec), the plan packs the weights once (BitConv), and
-/// run() computes. Codes go in and out as bytes, one per activation. Results are the same bits on every processor, for
-/// either way of computing, every number of threads and every cutting of the work.
+/// layers or quantizers: a caller describes the arithmetic (BitConvSpec), the plan packs the weights once (BitConv),
+/// and run() computes. Codes go in and out as bytes, one per activation. Results are the same bits on every processor,
+/// for either way of computing, every number of threads and every cutting of the work.
 namespace nibble::bits {
 
 /// From the sums of a window to an output; lists have one entry or one per output channel.
@@ -57,7 +57,7 @@ struct BitConvSpec {
   int w_bits = 1, a_bits = 1;         ///< 1..4, 1..8
   std::vector<uint8_t> weights = {};  ///< codes below 2^w_bits, (O, I/groups, KH, KW)
   Rule rule = Rule::integer;
-  std::vector<double> w_offset = {0};            ///< one or O entries; one integer for Rule::integer
+  std::vector<double> w_offset = {0};             ///< one or O entries; one integer for Rule::integer
   std::vector<std::vector<double>> w_basis = {};  ///< w_bits lists of one or O entries; integers as above
   double a_offset = 0;
   std::vector<double> a_basis = {};  ///< a_bits entries
@@ -103,8 +103,8 @@ class BitConv {
   /// Bytes of scratch that one part of run() or run_part() needs; grows with h and w, not beyond some rows of them.
   int64_t scratch_bytes(int64_t h, int64_t w) const;
   /// x: (batch, h, w, in_channels) codes, of which the lowest a_bits bits are read; y: (batch, oh, ow, out_channels) of
-  /// the output's type; no overlap. Uses as many threads as the scratch has room for parts, at most threads(). Allocates
-  /// nothing. Throws Error if the scratch is too small for one part or not aligned to 8 bytes (64 are best).
+  /// the output's type; no overlap. Uses as many threads as the scratch has room for parts, at most threads().
+  /// Allocates nothing. Throws Error if the scratch is too small for one part or not aligned to 8 bytes (64 are best).
   void run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch) const;
   /// Share number `part` of `parts` of the same work, on this thread, with scratch_bytes(h, w) of scratch; for callers
   /// that have their own threads. The parts together write all of y, each element once.

@@ -36,7 +36,8 @@ void check_geometry(const BitConvSpec& s) {
 }
 
 void check_finite(const char* name, double v, bool integer) {
-  NIBBLE_CHECK(std::isfinite(v) && std::abs(v) < 1e30, "bit convolution: ", name, " ", v, " is not finite or too large");
+  NIBBLE_CHECK(std::isfinite(v) && std::abs(v) < 1e30, "bit convolution: ", name, " ", v,
+               " is not finite or too large");
   NIBBLE_CHECK(!integer || (v == std::floor(v) && std::abs(v) <= 32768), "bit convolution: ", name, " ", v,
                " is no integer of up to 32768, as the integer rule asks for");
 }
@@ -60,9 +61,7 @@ void check_codes(const BitConvSpec& s) {
   for (const double v : s.a_basis) check_finite("a_basis", v, integer);
 }
 
-double places(const BitConvSpec& s) {
-  return static_cast<double>(s.in_channels / s.geometry.groups) * s.kh * s.kw;
-}
+double places(const BitConvSpec& s) { return static_cast<double>(s.in_channels / s.geometry.groups) * s.kh * s.kw; }
 
 void check_range(const BitConvSpec& s) {
   NIBBLE_CHECK(places(s) <= kMost, "bit convolution: windows of ", places(s), " codes are too large");
@@ -81,14 +80,12 @@ void check_epilogue(const BitConvSpec& s) {
                "bit convolution: learned values have no accumulators");
   check_length("scale", e.scale.size(), s.out_channels, true);
   check_length("offset", e.offset.size(), s.out_channels, true);
-  for (const float v : e.scale)
-    NIBBLE_CHECK(std::isfinite(v), "bit convolution: scale ", v, " is not finite");
+  for (const float v : e.scale) NIBBLE_CHECK(std::isfinite(v), "bit convolution: scale ", v, " is not finite");
   for (const float v : e.offset)
     NIBBLE_CHECK(std::abs(v) < 1e37f, "bit convolution: offset ", v, " is not finite or too large");
   if (e.output == Output::uniform)
     NIBBLE_CHECK(e.zero >= 0 && e.zero <= 255 && e.lo >= 0 && e.lo <= e.hi && e.hi <= 255,
-                 "bit convolution: output zero point ", e.zero, " and bounds ", e.lo, "..", e.hi,
-                 " are not in 0..255");
+                 "bit convolution: output zero point ", e.zero, " and bounds ", e.lo, "..", e.hi, " are not in 0..255");
   if (e.output != Output::levels) return;
   NIBBLE_CHECK(e.thresholds.size() <= static_cast<size_t>(kMostCuts) && e.codes.size() == e.thresholds.size() + 1,
                "bit convolution: ", e.thresholds.size(), " thresholds and ", e.codes.size(),

@@ -90,7 +90,8 @@ float learned_value(const BitConvSpec& s, int64_t o, const Counts& n) {
   float r = entry(s.epilogue.offset, o, 0.f);
   for (int k = 0; k < s.w_bits; ++k)
     for (int j = 0; j < s.a_bits; ++j) {
-      const float term = static_cast<float>(n.p[k][j]) * learned_factor(s, o, entry(s.w_basis[k], o, 0.) * s.a_basis[j]);
+      const float term =
+          static_cast<float>(n.p[k][j]) * learned_factor(s, o, entry(s.w_basis[k], o, 0.) * s.a_basis[j]);
       r = r + term;
     }
   if (has_w_offset(s))

@@ -19,9 +19,9 @@ struct Frame {
 
   const BitConvPlan* plan;
   int64_t h, w, oh, ow;
-  int64_t cols_read;     ///< columns of the copy, from the left border on
-  int64_t row_bytes;     ///< of one plane of the copy
-  int64_t block_rows;    ///< output rows that are worked on at a time: all of `block_images` images, or some
+  int64_t cols_read;   ///< columns of the copy, from the left border on
+  int64_t row_bytes;   ///< of one plane of the copy
+  int64_t block_rows;  ///< output rows that are worked on at a time: all of `block_images` images, or some
   int64_t block_images;
   int64_t copy_at, pixel_sums_at, sums_at, classes_at, scratch_bytes;  ///< parts of the scratch
 

@@ -215,17 +215,15 @@ void fill_integer(BitConvPlan& p, const BitConvSpec& s, const Lists& lists) {
       if (flipped(c)) return true;
     return false;
   }();
-  const size_t cut = lists.add(p.ints, levels ? static_cast<int64_t>(e.thresholds.size()) : 0,
-                               std::numeric_limits<int32_t>::max(), [&](int64_t l, int64_t c) {
-                                 return find_cut(s, c, e.thresholds[static_cast<size_t>(l)], flipped(c));
-                               });
+  const size_t cut =
+      lists.add(p.ints, levels ? static_cast<int64_t>(e.thresholds.size()) : 0, std::numeric_limits<int32_t>::max(),
+                [&](int64_t l, int64_t c) { return find_cut(s, c, e.thresholds[static_cast<size_t>(l)], flipped(c)); });
   const size_t flip = lists.add(p.ints, flips ? 1 : 0, 0, [&](int64_t, int64_t c) { return flipped(c) ? -1 : 0; });
   size_t border = p.ints.size();
   if (s.a_offset != 0) {
     const BorderCounts counts(s);
-    border = lists.add(p.ints, p.over_rows.classes() * p.over_cols.classes(), 0, [&](int64_t i, int64_t c) {
-      return static_cast<int32_t>(accumulator(s, counts(p, i, c)));
-    });
+    border = lists.add(p.ints, p.over_rows.classes() * p.over_cols.classes(), 0,
+                       [&](int64_t i, int64_t c) { return static_cast<int32_t>(accumulator(s, counts(p, i, c))); });
   }
   // Beside INT_MAX for a cut that nothing reaches.
   o.narrow = levels && detail::reach(s) < 32767;
@@ -282,7 +280,13 @@ void fill_outcome(BitConvPlan& p, const BitConvSpec& s) {
   o.zero = e.zero, o.lo = e.lo, o.hi = e.hi;
 }
 
-bool prefers_tables(const BitConvPlan&) { return false; }
+/// Measured (README.md): a table costs as much as some look-ups to make, and each of them replaces a_bits counts.
+bool prefers_tables(const BitConvPlan& p) {
+  const int64_t vectors = (p.out / p.geometry.groups + p.kernels->table_lanes - 1) / p.kernels->table_lanes;
+  const int64_t uses = int64_t{p.kh} * p.kw * vectors * p.w_bits;
+  if (p.group_in < 16) return false;
+  return p.kernels->popcount ? p.a_bits >= 2 && uses >= 8 : uses >= 4;
+}
 
 }  // namespace
 
@@ -313,8 +317,8 @@ BitConvPlan::BitConvPlan(const BitConvSpec& s, std::string_view isa, Path path) 
   over_cols = overhang(kw, geometry.dilation_w, geometry.pad.left, geometry.pad.right);
   pack_weights(*this, s);
   const double classes = static_cast<double>(over_rows.classes()) * static_cast<double>(over_cols.classes());
-  NIBBLE_CHECK(s.a_offset == 0 || classes * static_cast<double>(out) < 1 << 26, "bit convolution: a window of ", kh, "x",
-               kw, " taps with these paddings and an offset of the activations has too many kinds of borders");
+  NIBBLE_CHECK(s.a_offset == 0 || classes * static_cast<double>(out) < 1 << 26, "bit convolution: a window of ", kh,
+               "x", kw, " taps with these paddings and an offset of the activations has too many kinds of borders");
   fill_outcome(*this, s);
 }
 

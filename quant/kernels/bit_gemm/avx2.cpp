@@ -31,9 +31,7 @@ F clamp_f(F v, F lo, F hi) { return _mm256_min_ps(_mm256_max_ps(v, lo), hi); }
 V count_ge(V level, V a, V cut) {
   return _mm256_add_epi32(_mm256_sub_epi32(level, _mm256_set1_epi32(-1)), _mm256_cmpgt_epi32(cut, a));
 }
-V count_gt(V level, F r, F t) {
-  return _mm256_sub_epi32(level, _mm256_castps_si256(_mm256_cmp_ps(r, t, _CMP_GT_OQ)));
-}
+V count_gt(V level, F r, F t) { return _mm256_sub_epi32(level, _mm256_castps_si256(_mm256_cmp_ps(r, t, _CMP_GT_OQ))); }
 
 void store(uint8_t* p, const void* from, int64_t bytes) {
   const auto* x = static_cast<const uint8_t*>(from);
@@ -189,6 +187,8 @@ void tabulate(const Pixels& p) {
     if (p.sums) p.sums[i] = sum;
   }
 }
+
+constexpr bool kPopcount = false;
 
 #include "quant/kernels/bit_gemm/tables.inc"
 

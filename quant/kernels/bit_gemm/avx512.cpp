@@ -29,9 +29,7 @@ V total(C c) { return _mm512_madd_epi16(_mm512_maddubs_epi16(c, _mm512_set1_epi8
 using T = __m512i;
 constexpr int kGroup = 4;
 constexpr int kTablePixels = 6;
-T load_table(const uint8_t* p) {
-  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
+T load_table(const uint8_t* p) { return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 B look_up(B sum, T table, B index) { return _mm512_add_epi8(sum, _mm512_shuffle_epi8(table, index)); }
 
 /// Byte s of each 16 takes code b of its four if s has bit b, else 0.
@@ -60,6 +58,8 @@ void tabulate(const Pixels& p) {
     if (p.sums) p.sums[i] = sum;
   }
 }
+
+constexpr bool kPopcount = false;
 
 #include "quant/kernels/bit_gemm/tables.inc"
 

@@ -29,10 +29,11 @@ B look_up(B sum, T table, B index) { return _mm512_add_epi8(sum, _mm512_permutex
 /// For each of 8 groups of three codes, of 24, the sums of all 8 subsets.
 B half_tables(__m512i codes) {
   constexpr uint64_t kHas0 = 0xAAAAAAAAAAAAAAAA, kHas1 = 0xCCCCCCCCCCCCCCCC, kHas2 = 0xF0F0F0F0F0F0F0F0;
-  const __m512i first = _mm512_setr_epi64(0x0000000000000000, 0x0303030303030303, 0x0606060606060606,
-                                          0x0909090909090909, 0x0C0C0C0C0C0C0C0C, 0x0F0F0F0F0F0F0F0F,
-                                          0x1212121212121212, 0x1515151515151515);
-  const __m512i second = _mm512_add_epi8(first, _mm512_set1_epi8(1)), third = _mm512_add_epi8(first, _mm512_set1_epi8(2));
+  const __m512i first =
+      _mm512_setr_epi64(0x0000000000000000, 0x0303030303030303, 0x0606060606060606, 0x0909090909090909,
+                        0x0C0C0C0C0C0C0C0C, 0x0F0F0F0F0F0F0F0F, 0x1212121212121212, 0x1515151515151515);
+  const __m512i second = _mm512_add_epi8(first, _mm512_set1_epi8(1)),
+                third = _mm512_add_epi8(first, _mm512_set1_epi8(2));
   return _mm512_add_epi8(_mm512_add_epi8(_mm512_maskz_permutexvar_epi8(kHas0, first, codes),
                                          _mm512_maskz_permutexvar_epi8(kHas1, second, codes)),
                          _mm512_maskz_permutexvar_epi8(kHas2, third, codes));
@@ -41,8 +42,9 @@ B half_tables(__m512i codes) {
 void tabulate(const Pixels& p) {
   const __m512i mask = _mm512_set1_epi8(static_cast<char>((1 << p.a_bits) - 1));
   // Byte e of a half table for every subset of the other half.
-  const __m512i rows = _mm512_setr_epi64(0x0000000000000000, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303,
-                                         0x0404040404040404, 0x0505050505050505, 0x0606060606060606, 0x0707070707070707);
+  const __m512i rows =
+      _mm512_setr_epi64(0x0000000000000000, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303,
+                        0x0404040404040404, 0x0505050505050505, 0x0606060606060606, 0x0707070707070707);
   for (int64_t i = 0; i < p.pixels; ++i) {
     const uint8_t* x = p.x + i * p.x_pitch;
     uint8_t* to = p.to + i * p.to_pitch;
@@ -63,6 +65,8 @@ void tabulate(const Pixels& p) {
     if (p.sums) p.sums[i] = static_cast<int32_t>(_mm512_reduce_add_epi64(sum));
   }
 }
+
+constexpr bool kPopcount = true;
 
 #include "quant/kernels/bit_gemm/tables.inc"
 

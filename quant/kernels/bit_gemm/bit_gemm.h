@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-/// The inner loops of convolutions on bit planes, and their way from sums to outputs. They are single-threaded, allocate
-/// nothing and need no alignment; outputs must not alias inputs. Every variant gives the same bits as `scalar`: counts
-/// are exact, and what follows them is defined operation by operation (Outcome).
+/// The inner loops of convolutions on bit planes, and their way from sums to outputs. They are single-threaded,
+/// allocate nothing and need no alignment; outputs must not alias inputs. Every variant gives the same bits as
+/// `scalar`: counts are exact, and what follows them is defined operation by operation (Outcome).
 namespace nibble::bits {
 
 inline constexpr int64_t kMostCuts = 15;
@@ -71,17 +71,18 @@ struct Pixels {
 };
 
 struct Kernels {
-  int64_t lanes = 0;  ///< panels of packed planes are a multiple of this
-  int64_t block = 0;  ///< and at most this wide
+  int64_t lanes = 0;      ///< panels of packed planes are a multiple of this
+  int64_t block = 0;      ///< and at most this wide
+  bool popcount = false;  ///< by one instruction: planes are the faster ones for bits by bits
   void (*planes)(const Correlate&) = nullptr;
   /// Bit j of channel c is bit c % 8 of byte to + i * to_pitch + j * to_plane + c / 8; bits beyond the channels are 0.
   /// Writes up to 7 bytes more behind the last pixel. sums: number of set bits of plane j.
   void (*pack)(const Pixels&) = nullptr;
 
-  int64_t group = 0;                ///< channels of a table; 0: no tables
-  int64_t table_lanes = 0;          ///< as lanes, for indices
-  int64_t table_block[5] = {};      ///< as block, by w_bits
-  const uint8_t* place = nullptr;   ///< channel c of each table_lanes is index number place[c]
+  int64_t group = 0;               ///< channels of a table; 0: no tables
+  int64_t table_lanes = 0;         ///< as lanes, for indices
+  int64_t table_block[5] = {};     ///< as block, by w_bits
+  const uint8_t* place = nullptr;  ///< channel c of each table_lanes is index number place[c]
   void (*tables)(const Correlate&) = nullptr;
   /// Tables of groups of channels: entry s is the sum of the codes (lowest a_bits bits) of the channels in the set s.
   /// Whole groups; channels that are missing count 0. sums: sum of all codes (of plane 0).

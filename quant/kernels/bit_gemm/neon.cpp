@@ -159,6 +159,8 @@ void tabulate(const Pixels& p) {
   }
 }
 
+constexpr bool kPopcount = true;
+
 #include "quant/kernels/bit_gemm/tables.inc"
 
 }  // namespace

@@ -114,8 +114,7 @@ void pack(const Pixels& p) {
       int32_t total = 0;
       for (int64_t c = 0; c < p.channels; c += 8) {
         unsigned bits = 0;
-        for (int64_t b = 0; b < 8 && c + b < p.channels; ++b)
-          bits |= (p.x[i * p.x_pitch + c + b] >> j & 1u) << b;
+        for (int64_t b = 0; b < 8 && c + b < p.channels; ++b) bits |= (p.x[i * p.x_pitch + c + b] >> j & 1u) << b;
         to[c / 8] = static_cast<uint8_t>(bits);
         total += popcount(bits);
       }
@@ -151,7 +150,7 @@ void tabulate(const Pixels& p) {
   }
 }
 
-constexpr Kernels kTable{kLanes, 8, planes, pack, kGroup, kLanes, {0, 8, 8, 8, 8}, kPlace, tables, tabulate};
+constexpr Kernels kTable{kLanes, 8, false, planes, pack, kGroup, kLanes, {0, 8, 8, 8, 8}, kPlace, tables, tabulate};
 
 }  // namespace
 

@@ -200,6 +200,8 @@ void Frame::sum_windows(const int32_t* pixels, int64_t rows, int32_t* columns, i
     std::copy(top, top + cols_read, columns);
     for (int64_t i = 1; i < plan->kh; ++i)
       for (int64_t c = 0; c < cols_read; ++c) columns[c] += top[i * below + c];
+    if (plan->sum_factor != 1)
+      for (int64_t c = 0; c < cols_read; ++c) columns[c] *= plan->sum_factor;
     if (g.stride_w == 1 && plan->kw == 3) {
       const int64_t d = g.dilation_w;
       for (int64_t c = 0; c < ow; ++c) to[c] = columns[c] + columns[c + d] + columns[c + 2 * d];

@@ -32,7 +32,7 @@ struct Frame {
   void copy_rows(const uint8_t* image, int64_t group, int64_t from, int64_t rows, uint8_t* to) const;
   /// to[row][col] = sum over the group's channels of (x - x_zero), for the same rows and columns.
   void sum_pixels(const uint8_t* image, int64_t group, int64_t from, int64_t rows, int32_t* to) const;
-  /// to[row][col] = sum of those over the window of an output pixel. `columns` holds cols_read sums.
+  /// to[row][col] = sum of those over the window of an output pixel, times sum_factor. `columns` holds cols_read sums.
   void sum_windows(const int32_t* pixels, int64_t rows, int32_t* columns, int32_t* to) const;
 };
 

@@ -89,8 +89,9 @@ bool wants_x_sums(const Epilogue& e) { return is_real(e) && !e.x_sum_scale.empty
 struct Channel {
   int32_t factor = 1, shift = 0;
   int32_t sum_weight = 0;
-  int32_t bias = 0;
+  int64_t bias = 0;
   int64_t total = 0;  ///< of w
+  int64_t most = 0;   ///< of |acc|
 };
 
 /// How all channels' weights become small integers. The integers themselves are never all alive at once.
@@ -130,8 +131,8 @@ Channel read_channel(const Int8ConvSpec& s, std::span<const uint8_t> codes, int6
     c.total += block_total;
     magnitude += block_magnitude;
   }
-  const int64_t most = std::abs(int64_t{c.bias}) + std::max(s.x_zero, 255 - s.x_zero) * magnitude;
-  NIBBLE_CHECK(most <= kMost, "int8 convolution: the sum of output channel ", o, " can reach ", most,
+  c.most = std::abs(c.bias) + std::max(s.x_zero, 255 - s.x_zero) * magnitude;
+  NIBBLE_CHECK(c.most <= kMost, "int8 convolution: the sum of output channel ", o, " can reach ", c.most,
                ", which is more than 2^31 - 1");
   fits = fits && c.factor * lo - c.shift >= -128 && c.factor * hi - c.shift <= 127;
   return c;
@@ -154,9 +155,7 @@ Integers read_weights(const Int8ConvSpec& s, bool bytes) {
       all.sums = all.sums || c.sum_weight != 0;
     }
   }
-  // Modulo 2^32, as the kernels add.
-  for (Channel& c : all.channels)
-    c.bias = static_cast<int32_t>(static_cast<uint32_t>(c.bias - c.total * all.unit * s.x_zero));
+  for (Channel& c : all.channels) c.bias -= c.total * all.unit * s.x_zero;
   return all;
 }
 
@@ -310,23 +309,31 @@ void pack_weights(Int8ConvPlan& p, const Integers& all) {
   for (const Panel& panel : p.panels) pack_panel(p, panel, all);
 }
 
+/// The sums of windows can be weighed before any channel adds them.
+bool one_sum_weight(const Integers& all) {
+  const auto same = [&](const Channel& c) { return c.sum_weight == all.channels[0].sum_weight; };
+  constexpr int64_t kLargest = 255 * 128;  // of a code's distance from its zero point, times a weight of the sums
+  return all.unit == 1 && all.in * all.taps <= kMost / kLargest && std::ranges::all_of(all.channels, same);
+}
+
 void fill_outcome(Int8ConvPlan& p, const Int8ConvSpec& s, const Integers& all, int64_t length) {
   const Epilogue& e = s.epilogue;
   p.tables->ints.assign(static_cast<size_t>(6 * length), 0);
   p.tables->floats.assign(static_cast<size_t>(3 * length), 0.f);
   const auto ints = [&](int64_t i) { return p.tables->ints.data() + i * length; };
   const auto floats = [&](int64_t i) { return p.tables->floats.data() + i * length; };
+  bool folds = !is_real(e) && e.output == Epilogue::Output::codes;
   for (const Panel& panel : p.panels)
     for (int64_t j = 0; j < panel.n; ++j) {
       const int64_t c = panel.channel + j, at = panel.table + j;
       const Channel& channel = all.channels[static_cast<size_t>(c)];
-      ints(0)[at] = channel.bias;
-      // x is stored minus 128: every product lacks 128 times its weight.
-      if (p.operand == Operand::s8_s8)
-        ints(0)[at] = static_cast<int32_t>(static_cast<uint32_t>(channel.bias + channel.total * all.unit * 128));
+      // x may be stored minus 128: every product lacks 128 times its weight.
+      const int64_t bias = channel.bias + (p.operand == Operand::s8_s8 ? channel.total * all.unit * 128 : 0);
+      ints(0)[at] = static_cast<int32_t>(static_cast<uint32_t>(bias));  // modulo 2^32, as the kernels add
       ints(1)[at] = channel.sum_weight;
-      const int32_t shift = entry(e.shift, c);
       ints(2)[at] = entry(e.multiplier, c);
+      const int32_t shift = ints(2)[at] == 0 ? -1 : entry(e.shift, c);  // 0 is 0, however it is shifted
+      folds = folds && std::abs(bias) <= kMost / 2 && channel.most <= kMost / 2 && shift < 0;
       ints(3)[at] = std::max(shift, 0);
       ints(4)[at] = std::max(-shift, 0);
       ints(5)[at] = static_cast<int32_t>((int64_t{1} << ints(4)[at]) - 1);
@@ -341,8 +348,11 @@ void fill_outcome(Int8ConvPlan& p, const Int8ConvSpec& s, const Integers& all, i
            : is_real(e)                     ? Outcome::kReal
                                             : Outcome::kFixed;
   o.bias = ints(0);
-  o.sum_weight = p.sums ? ints(1) : nullptr;
+  o.adds_sum = p.sums && one_sum_weight(all) && !wants_x_sums(e);
+  if (o.adds_sum) p.sum_factor = all.channels[0].sum_weight;
+  o.sum_weight = p.sums && !o.adds_sum ? ints(1) : nullptr;
   o.unit_shift = all.unit - 1;
+  o.folds = folds;
   o.multiplier = ints(2), o.left = ints(3), o.right = ints(4), o.right_mask = ints(5);
   o.shifts_left = std::any_of(e.shift.begin(), e.shift.end(), [](int32_t shift) { return shift > 0; });
   o.scale = floats(0), o.offset = floats(1);

@@ -48,7 +48,8 @@ struct Int8ConvPlan {
   bool depthwise = false;
   bool copied = false;     ///< kernels read a copy of some rows: for the border, whole steps, or another operand
   bool pointwise = false;  ///< a matrix product straight on the input
-  bool sums = false;       ///< the outcome needs the sum of each window
+  bool sums = false;       ///< the outcome needs the sum of each window,
+  int32_t sum_factor = 1;  ///< times this
   int64_t groups = 1;      ///< 1 if depthwise
   int64_t group_in = 0;    ///< channels of one group
   int64_t value_bytes = 1;

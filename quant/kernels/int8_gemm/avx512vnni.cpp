@@ -65,6 +65,46 @@ V fixed_value(V a, const Fixed& f) {
   const V down = _mm512_srav_epi32(high, f.right);
   return _mm512_mask_sub_epi32(down, up, down, _mm512_set1_epi32(-1));
 }
+
+#define NIBBLE_FOLDED
+struct Folded {
+  V multiplier, odd_multiplier;  // 64 bits: of the even lanes, of the odd lanes
+  V nudge, odd_nudge;            // bias * multiplier + 2^30 + 2^31 half
+  V right, less, half;           // less = right - 1
+};
+V odd_lanes(V a) { return _mm512_shuffle_epi32(a, static_cast<_MM_PERM_ENUM>(0xF5)); }
+Folded fold(V multiplier, V bias, V right, V mask) {
+  const V half = sub(mask, _mm512_srli_epi32(mask, 1)), unit = _mm512_set1_epi64(int64_t{1} << 31);
+  const V odd = odd_lanes(multiplier), first = _mm512_set1_epi64(int64_t{1} << 30);
+  const V nudge = _mm512_add_epi64(_mm512_mul_epi32(bias, multiplier), _mm512_mul_epu32(half, unit));
+  const V odd_nudge = _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(bias), odd), _mm512_mul_epu32(odd_lanes(half), unit));
+  return {multiplier,
+          odd,
+          _mm512_add_epi64(nudge, first),
+          _mm512_add_epi64(odd_nudge, first),
+          right,
+          sub(right, spread_v(1)),
+          half};
+}
+Folded load_folded(const Outcome& o, int64_t c) {
+  return fold(load_v(o.multiplier + c), load_v(o.bias + c), load_v(o.right + c), load_v(o.right_mask + c));
+}
+V folded_above(V a, const Folded& f) {
+  const V even = _mm512_add_epi64(_mm512_mul_epi32(a, f.multiplier), f.nudge);
+  const V odd = _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(a), f.odd_multiplier), f.odd_nudge);
+  const V high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, static_cast<_MM_PERM_ENUM>(0xF5));
+  return _mm512_srav_epi32(high, f.less);
+}
+V folded_value(V a, const Folded& f) {
+  const V even = _mm512_add_epi64(_mm512_mul_epi32(a, f.multiplier), f.nudge);
+  const V odd = _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(a), f.odd_multiplier), f.odd_nudge);
+  const V high = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 31), _mm512_add_epi64(odd, odd));
+  const __mmask16 negative = _mm512_cmplt_epi32_mask(high, f.half);
+  return _mm512_srav_epi32(_mm512_mask_sub_epi32(high, negative, high, spread_v(1)), f.right);
+}
+F spread_f(float v) { return _mm512_set1_ps(v); }
+F madd_f(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+V to_v(F v) { return _mm512_cvtps_epi32(v); }
 V saturating_left(V a, V left) {
   const V shifted = _mm512_sllv_epi32(a, left);
   const __mmask16 lost = _mm512_cmpneq_epi32_mask(_mm512_srav_epi32(shifted, left), a);

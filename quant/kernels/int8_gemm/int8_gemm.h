@@ -8,7 +8,8 @@
 namespace nibble::int8 {
 
 /// From the raw sum of products of a channel c to an output, in this order:
-///   acc = (raw << unit_shift) + sum_weight[c] * x_sum + bias[c]       modulo 2^32; x_sum belongs to the pixel
+///   acc = (raw << unit_shift) + sum_weight[c] * x_sum + bias[c]       modulo 2^32; x_sum belongs to the pixel, or
+///   acc = raw + x_sum + bias[c]                                       if adds_sum
 ///   fixed: v = rdbpot(srdhm(saturate(acc << left[c]), multiplier[c]), right[c])             (fixed_point.h)
 ///   real:  v = round_half_even(f32(acc) * scale[c] + offset[c] [+ f32(x_sum) * x_sum_scale[c]]), nothing fused
 ///   code = clamp(v + zero, lo, hi)
@@ -19,9 +20,13 @@ struct Outcome {
   const int32_t* bias = nullptr;
   const int32_t* sum_weight = nullptr;  ///< null: none
   int32_t unit_shift = 0;               ///< used with sum_weight only
+  bool adds_sum = false;                ///< without sum_weight: x_sum already has its weight, one for all channels
   const int32_t *multiplier = nullptr, *left = nullptr, *right = nullptr;
   const int32_t* right_mask = nullptr;  ///< 2^right - 1
   bool shifts_left = false;             ///< some left[c] is not 0
+  /// Of kFixed: every left[c] is 0, every right[c] at least 1, and neither acc nor acc - bias[c] leaves 32 bits. The
+  /// bias and both roundings are then one addition to the product (tile.inc).
+  bool folds = false;
   const float *scale = nullptr, *offset = nullptr;
   const float* x_sum_scale = nullptr;  ///< null: none
   int32_t zero = 0, lo = 0, hi = 255;
@@ -86,6 +91,16 @@ struct Add {
   float a_scale = 1, b_scale = 1, y_scale = 1;
 };
 
+/// y[i] = clamp(round_half_even(fma(a[i], a_step, fma(b[i], b_step, offset))) + zero, lo, hi) in f32; values must stay
+/// below 2^31. Int8Add takes this way where it has found it to give the codes of Add for all pairs of codes.
+struct AddLine {
+  const uint8_t *a = nullptr, *b = nullptr;
+  uint8_t* y = nullptr;  ///< may be a or b
+  int64_t n = 0;
+  float a_step = 1, b_step = 1, offset = 0;
+  int32_t zero = 0, lo = 0, hi = 255;
+};
+
 /// 255 * 128 fits 16 bits with a sign, so sums of a run can neither saturate nor wrap, whatever the codes are.
 inline constexpr int32_t kRunWeights = 128;
 
@@ -106,6 +121,7 @@ struct Kernels {
   void (*correlate_runs)(const Correlate&) = nullptr;  ///< u8_s8, y_row = cols * y_col; may be null
   void (*depthwise)(const Depthwise&) = nullptr;
   void (*add)(const Add&) = nullptr;
+  void (*add_line)(const AddLine&) = nullptr;  ///< may be null
 };
 
 }  // namespace nibble::int8

@@ -34,6 +34,7 @@ int32_t round_real(float r) { return static_cast<int32_t>((bound(r, -65536.f, 65
 
 void emit(const Outcome& o, int64_t c, uint32_t raw, int32_t x_sum, void* y, int64_t at) {
   if (o.sum_weight) raw = (raw << o.unit_shift) + static_cast<uint32_t>(o.sum_weight[c]) * static_cast<uint32_t>(x_sum);
+  if (o.adds_sum) raw += static_cast<uint32_t>(x_sum);
   const auto acc = static_cast<int32_t>(raw + static_cast<uint32_t>(o.bias[c]));
   if (o.kind == Outcome::kAccumulators) {
     static_cast<int32_t*>(y)[at] = acc;
@@ -91,7 +92,7 @@ void add(const Add& k) {
   }
 }
 
-constexpr Kernels kTable{Operand::u8_s8, kLanes, 2 * kLanes, 4, kOrder, correlate, nullptr, depthwise, add};
+constexpr Kernels kTable{Operand::u8_s8, kLanes, 2 * kLanes, 4, kOrder, correlate, nullptr, depthwise, add, nullptr};
 
 }  // namespace
 

@@ -26,7 +26,6 @@ struct Threads {
   ~Threads() { set_threads(before); }
 };
 
-/// Codes of a and b bits at random.
 enum class Pattern { random, zeros, ones };
 
 std::vector<uint8_t> codes(int64_t n, int bits, Pattern pattern, uint32_t seed) {
@@ -116,7 +115,8 @@ template <class Body>
 void each_way(const BitConvSpec& spec, const Body& body) {
   for (const auto& v : gemm_variants()) {
     if (!cpu::has(v.needs)) continue;
-    CAPTURE(v.name);
+    const std::string name = v.name;
+    CAPTURE(name);
     body(v.name, Path::planes);
     if (!BitConv::tables(spec, v.name)) continue;
     INFO("tables");
@@ -155,8 +155,7 @@ void check_levels(Case c) {
   c.spec.epilogue.output = Output::levels;
   const std::vector<uint8_t> x = c.input();
   const test::Output want = test::reference_conv(c.spec, x, c.batch, c.h, c.w);
-  each_way(c.spec,
-           [&](const char* isa, Path path) { check(BitConv(c.spec, isa, path), c, x, want, 1); });
+  each_way(c.spec, [&](const char* isa, Path path) { check(BitConv(c.spec, isa, path), c, x, want, 1); });
 }
 
 void check_all(const std::string& name, const Case& c) {
@@ -364,9 +363,24 @@ TEST_CASE("bit conv: the definition is what the plain loops give") {
   }
 }
 
+TEST_CASE("bit conv: the path is chosen by the plan, and may be asked for") {
+  const Case wide(64, 64, 3, square_geometry(1, 1), 1, 4, 4, 1, 2), narrow(3, 4, 1, square_geometry(), 1, 4, 4);
+  for (const auto& v : gemm_variants()) {
+    if (!cpu::has(v.needs)) continue;
+    const std::string name = v.name;
+    CHECK(BitConv(wide.spec, v.name).describe() == "tables 1x2, " + name);
+    CHECK(BitConv(narrow.spec, v.name).describe() == "planes 1x1, " + name);
+    CHECK(BitConv(wide.spec, v.name, Path::planes).describe() == "planes 1x2, " + name);
+  }
+  // A bit for every weight, cuts and borders aside.
+  const Case large(512, 512, 3, square_geometry(1, 1), 1, 1, 1);
+  CHECK(BitConv(large.spec, {}, Path::planes).packed_bytes() < 512 * 512 * 9 / 8 * 1.05);
+}
+
 TEST_CASE("bit conv: parts write every output once, whatever their number") {
-  for (Case c : {Case(16, 33, 3, square_geometry(1, 1), 3, 9, 9, 1, 2), Case(16, 80, 1, square_geometry(), 3, 5, 5),
-                 Case(16, 16, 3, square_geometry(1, 1, 1, 16), 3, 9, 9), Case(64, 140, 1, square_geometry(), 1, 1, 1)}) {
+  for (Case c :
+       {Case(16, 33, 3, square_geometry(1, 1), 3, 9, 9, 1, 2), Case(16, 80, 1, square_geometry(), 3, 5, 5),
+        Case(16, 16, 3, square_geometry(1, 1, 1, 16), 3, 9, 9), Case(64, 140, 1, square_geometry(), 1, 1, 1)}) {
     const std::vector<uint8_t> x = c.input();
     const test::Output want = test::reference_conv(c.spec, x, c.batch, c.h, c.w);
     each_way(c.spec, [&](const char* isa, Path path) {
