@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 
+#include "apps/median.h"
 #include "apps/noise.h"
 #include "core/allocator.h"
 #include "core/bit_hash.h"
@@ -17,12 +18,6 @@ constexpr int64_t kWarmUp = 5;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 /// The time from one node's end to the next one's, for every node.
 Json layer_times(const Graph& graph, const Tensor& x, int64_t steps) {

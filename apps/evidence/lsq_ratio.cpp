@@ -3,6 +3,7 @@
 #include <map>
 
 #include "apps/evidence/short_run.h"
+#include "apps/median.h"
 #include "layers/weight_slot.h"
 
 namespace nibble {

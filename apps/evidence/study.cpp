@@ -64,11 +64,4 @@ std::vector<double> curve_means(const std::vector<double>& curve, size_t parts) 
   return means;
 }
 
-double median(std::vector<double> values) {
-  NIBBLE_CHECK(!values.empty(), "median: there are no values");
-  std::ranges::sort(values);
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
 }  // namespace nibble

@@ -45,7 +45,5 @@ std::string study_markdown(const Json& result);
 
 /// The mean of each of `parts` stretches of a curve, which is not empty; parts that are empty repeat the one before.
 std::vector<double> curve_means(const std::vector<double>& curve, size_t parts);
-/// The middle one, or the mean of the middle two; `values` is not empty.
-double median(std::vector<double> values);
 
 }  // namespace nibble

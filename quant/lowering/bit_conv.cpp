@@ -1,6 +1,8 @@
 #include "quant/lowering/bit_conv.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 
 #include "core/parallel.h"
 #include "layers/packed.h"
@@ -35,6 +37,33 @@ void run(const bits::BitConv& plan, const Tensor& x, const Tensor& y) {
 
 /// As the options, but prefixed.
 constexpr const char* kInputPrefix = "in_";
+constexpr size_t kMostThresholds = 15;
+
+/// What the options say twice, and what the plan would not look at.
+void check_levels(const BitConvLayer::Options& o) {
+  BitConvLayer::Options expected = o;
+  expected.take_input(o.input);
+  NIBBLE_CHECK(o.a_shift == expected.a_shift && o.a_bits == expected.a_bits && o.a_offset == expected.a_offset &&
+                   o.a_basis == expected.a_basis,
+               "bit_conv: a_shift ", o.a_shift, ", a_bits ", o.a_bits, ", a_offset ", o.a_offset, " and a_basis (",
+               o.a_basis.size(), " entries) are not those of the input's coding, which has a_shift ", expected.a_shift,
+               ", a_bits ", expected.a_bits, " and a_offset ", expected.a_offset);
+  NIBBLE_CHECK(!o.per_channel || o.rule == "learned",
+               "bit_conv: only learned levels may differ from channel to channel");
+  if (o.real || o.rounds) {
+    NIBBLE_CHECK(o.thresholds.empty() && o.codes.empty(), "bit_conv: an output that ", o.real ? "is real" : "rounds",
+                 " has no thresholds or codes, found ", o.thresholds.size(), " and ", o.codes.size());
+    return;
+  }
+  NIBBLE_CHECK(o.thresholds.size() <= kMostThresholds && o.codes.size() == o.thresholds.size() + 1,
+               "bit_conv: ", o.thresholds.size(), " thresholds and ", o.codes.size(), " codes, expected at most ",
+               kMostThresholds, " and one more code");
+  for (size_t l = 0; l < o.thresholds.size(); ++l)
+    NIBBLE_CHECK(
+        std::isfinite(static_cast<float>(o.thresholds[l])) && (l == 0 || o.thresholds[l - 1] <= o.thresholds[l]),
+        "bit_conv: threshold ", l, ", ", o.thresholds[l], ", is not finite or out of order");
+  for (const int code : o.codes) NIBBLE_CHECK(o.coding.is_level(code), "bit_conv: ", code, " is no code of the output");
+}
 
 }  // namespace
 
@@ -65,6 +94,22 @@ void BitConvLayer::Options::fields(Fields& f) {
   f("codes", codes, "the codes between the thresholds", {0, 255});
 }
 
+void BitConvLayer::Options::take_input(const Coding& from) {
+  input = from;
+  a_shift = from.uniform() && from.unit == 2 ? 1 : 0;
+  if (!from.uniform()) {
+    a_bits = static_cast<int>(from.basis.size());
+    a_offset = from.offset;
+    a_basis = from.basis;
+    return;
+  }
+  const double step = rule == "integer" ? 1 : static_cast<double>(from.scale);
+  a_bits = std::max(1, static_cast<int>(std::bit_width(static_cast<unsigned>(from.levels - 1))));
+  a_offset = -step * from.zero;
+  a_basis.clear();
+  for (int j = 0; j < a_bits; ++j) a_basis.push_back(step * (from.unit << j));
+}
+
 BitConvLayer::BitConvLayer(const Options& options) : options_(options) {
   const Options& o = options;
   o.coding.check();
@@ -74,14 +119,11 @@ BitConvLayer::BitConvLayer(const Options& options) : options_(options) {
   NIBBLE_CHECK(!o.linear || (o.kernel == Extent2{} && o.stride == Extent2{} && o.dilation == Extent2{} &&
                              o.groups == 1 && !o.pad.same && o.pad.pixels == Padding{}),
                "bit_conv: a linear layer has no window");
-  NIBBLE_CHECK(o.input.highest() >> o.a_shift >> o.a_bits == 0, "bit_conv: ", o.a_bits,
-               " bits do not hold the input's codes of up to ", o.input.highest());
+  check_levels(o);
   if (!o.real && o.rounds)
     NIBBLE_CHECK(o.coding.uniform() && o.coding.unit == 1 && o.lo <= o.hi && o.hi <= o.coding.highest(),
                  "bit_conv: expected an equally spaced output with lo <= hi <= ", o.coding.highest(), ", got lo ", o.lo,
                  ", hi ", o.hi);
-  for (const int code : o.codes)
-    NIBBLE_CHECK(o.real || o.rounds || o.coding.is_level(code), "bit_conv: ", code, " is no code of the output");
   const int64_t weights = Shape{o.out, o.in / o.groups, o.kernel.h, o.kernel.w}.numel(),
                 columns = o.per_channel ? o.out : 1;
   state_.weight = new_buffer({nibble::packed_bytes(weights, o.w_bits)}, DType::u8, "bit_conv");
@@ -166,6 +208,9 @@ Tensor BitConvLayer::compute(Inputs in) {
                o.linear ? "(N, " : "(N, H, W, ", o.in, "), got ", in[0].shape());
   const int64_t n = in[0].dim(0), h = o.linear ? 1 : in[0].dim(1), w = o.linear ? 1 : in[0].dim(2);
   const Padding pad = padding_for(h, w);
+  const double read = static_cast<double>(h + pad.top + pad.bottom) * static_cast<double>(w + pad.left + pad.right);
+  NIBBLE_CHECK(read * o.in <= static_cast<double>(kMostActivations), "bit_conv: an image of ", h, "x", w, "x", o.in,
+               " is too large with its border of ", pad.top, "/", pad.bottom, "/", pad.left, "/", pad.right);
   const int64_t out_h = conv_extent(h, o.kernel.h, o.stride.h, pad.top, pad.bottom, o.dilation.h);
   const int64_t out_w = conv_extent(w, o.kernel.w, o.stride.w, pad.left, pad.right, o.dilation.w);
   const Tensor y = new_output(*this, {n, out_h, out_w, o.out}, o.real ? DType::f32 : DType::u8);

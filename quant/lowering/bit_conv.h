@@ -43,6 +43,9 @@ class BitConvLayer final : public LoweredLayer {
     std::vector<double> thresholds;  ///< exceeded if the value is greater
     std::vector<int> codes;          ///< one more: the code by the number of thresholds exceeded
     void fields(Fields& f);
+    /// Sets `input`, and a_shift, a_bits, a_offset and a_basis as it has them: for the integer rule in units of its
+    /// scale, so set `rule` first.
+    void take_input(const Coding& from);
   };
   /// The state, for whoever builds a layer that is not read from a file.
   struct State {

@@ -103,22 +103,6 @@ void multiply_out(WeightBits& w) {
   w.whole = false;
 }
 
-void describe_input(const Coding& in, bool whole, BitConvLayer::Options& o) {
-  o.input = in;
-  if (!in.uniform()) {
-    o.a_bits = static_cast<int>(in.basis.size());
-    o.a_offset = in.offset;
-    o.a_basis = in.basis;
-    return;
-  }
-  const double step = whole ? 1 : static_cast<double>(in.scale);
-  o.a_shift = in.unit == 2 ? 1 : 0;
-  o.a_bits = bits_for(in.levels);
-  o.a_offset = -step * in.zero;
-  o.a_basis.clear();
-  for (int j = 0; j < o.a_bits; ++j) o.a_basis.push_back(step * (in.unit << j));
-}
-
 /// The thresholds of the closing grid on the value before its bounds.
 void describe_steps(const GemmSite& site, BitConvLayer::Options& o) {
   const Steps steps = steps_of(site.out_grid, *site.out);
@@ -160,7 +144,7 @@ BitConvLayer::Options options_of(const GemmSite& site, const WeightBits& w, cons
   o.w_bits = w.bits;
   o.rule = w.whole ? "integer" : "learned";
   o.per_channel = std::max(w.offset.size(), w.basis[0].size()) > 1;
-  describe_input(site.in, w.whole, o);
+  o.take_input(site.in);
   o.real = !site.out;
   if (!site.out) {
     NIBBLE_CHECK(site.map.unbounded(), "a real output cannot be clamped");

@@ -5,6 +5,7 @@
 #include "quant/lowering/build_conv.h"
 #include "quant/lowering/int8_table.h"
 #include "quant/lowering/lowering.h"
+#include "quant/lowering/packed_conv.h"
 
 namespace nibble {
 
@@ -41,7 +42,18 @@ void Lowering::visit_gemm(const Node& node, const GemmForm& gemm) {
   if (!coding_at(node.inputs[0])) return keep(node, {"its input is real: no quantizer that has codes precedes it"});
   const Chain chain = view_.pointwise_after(node);
   if (close_gemm(node, gemm, chain, refusals) || open_gemm(node, gemm, chain, refusals)) return;
-  keep(node, refusals);
+  pack_gemm(node, gemm, refusals);
+}
+
+void Lowering::pack_gemm(const Node& node, const GemmForm& gemm, Refusals refusals) {
+  std::shared_ptr<Layer> layer;
+  try {
+    layer = build_packed(gemm);
+  } catch (const Error& error) {
+    if (std::ranges::find(refusals, error.what()) == refusals.end()) refusals.emplace_back(error.what());
+    return keep(node, refusals);
+  }
+  put_real({&node}, layer, {real(node.inputs[0])}, refusals);
 }
 
 bool Lowering::close_gemm(const Node& node, const GemmForm& gemm, const Chain& chain, Refusals& refusals) {

@@ -68,11 +68,12 @@ bool rounds_up(const GraphView& view) {
 void check_lowered(const Lowered& lowered) {
   std::vector<std::string> refusals;
   for (const Decision& d : lowered.report) {
-    if (!d.engine.empty()) return;
+    if (!d.engine.empty() || d.became == "packed_conv") return;
     if (!d.refusals.empty()) refusals.push_back("'" + d.node + "': " + d.refusals.front());
   }
-  throw Error(concat_text("lower: no layer of the network can compute on integers: ", listed(refusals),
-                          "; both the weights and the inputs of a layer need quantizers with uniform grids"));
+  throw Error(concat_text(
+      "lower: no layer of the network has quantized weights that can be lowered: ", listed(refusals),
+      "; the weights of a layer, and for integer arithmetic its inputs, too, need quantizers of at most 256 levels"));
 }
 
 }  // namespace

@@ -49,8 +49,9 @@ struct Lowered {
 /// and whose weight grid is uniform becomes one int8_conv with the bias, batch norms and activations behind it that
 /// nothing else reads, and with the quantizer that closes them; if none does, its output is real. Sums, joined
 /// channels, pooling and layers that only move values become integer modules where their inputs are coded and their
-/// output is on a grid; everything else is kept, behind `decode` nodes. A fused node takes the name of the last node it
-/// absorbed. Outputs are real: codes are decoded at the very end.
+/// output is on a grid. A convolution or linear layer that no engine can compute on codes, because its input is real
+/// for example, becomes a packed_conv if its weights have few levels; everything else is kept, behind `decode` nodes. A
+/// fused node takes the name of the last node it absorbed. Outputs are real: codes are decoded at the very end.
 ///
 /// Epilogue "auto" is "fixed" (Jacob et al. 2018: integer multipliers, spec sec. 2 and 3) if all activation grids round
 /// ties up as that paper does, else "float" (one single-precision multiplication, half to even as in encode()).

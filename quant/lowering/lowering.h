@@ -38,6 +38,8 @@ class Lowering {
   void visit_move(const Node& node, const MoveForm& move);
   void visit_softmax(const Node& node);
 
+  /// What no engine can compute on codes keeps its weights packed, if they have few levels; else it is kept as it is.
+  void pack_gemm(const Node& node, const GemmForm& gemm, Refusals refusals);
   bool close_gemm(const Node& node, const GemmForm& gemm, const Chain& chain, Refusals& refusals);
   bool open_gemm(const Node& node, const GemmForm& gemm, const Chain& chain, Refusals& refusals);
   bool close_pointwise(const Node& node, const Chain& chain, const Closing& closing, Refusals& refusals);

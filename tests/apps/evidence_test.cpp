@@ -1,4 +1,5 @@
 #include "apps/evidence/study.h"
+#include "apps/median.h"
 
 #include <cmath>
 #include <sstream>

@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "layers/checkpoint.h"
+#include "layers/packed.h"
 #include "layers/weight_slot.h"
 #include "quant/lowering/inject.h"
 #include "tests/apps/scratch.h"
@@ -88,12 +89,11 @@ TEST_CASE("lower: what cannot be lowered says what to do instead") {
   const Graph uncalibrated = quantize(trained_model(wide_model()), Config(integer_rules({{"type", "affine"}}, false)));
   CHECK(mentions(refusal(uncalibrated), {"input.out", "not ready", "calibrate"}));
   CHECK(mentions(refusal(lower(lsq_network()).graph), {"lowered already"}));
-  const Graph weights_only =
-      quantized_network(wide_model(), Json::array({{{"match", "*"}, {"weight", {{"type", "twn"}}}}}));
-  CHECK(mentions(refusal(weights_only), {"no layer", "its input is real", "conv1"}));
+  const Graph no_weights = quantized_network(wide_model(), Json::array({{{"match", "*"}, {"act", kLsq}}}));
+  CHECK(mentions(refusal(no_weights), {"no layer", "weight is not quantized", "conv1"}));
 }
 
-TEST_CASE("lower: weights whose levels are not equally spaced stay in float behind a decode, with the reason") {
+TEST_CASE("lower: weights whose levels no engine can take stay packed behind a decode, with the reason") {
   Json rules = integer_rules({{"type", "affine"}}, false);
   const Json uneven{{"match", "layer2.0.conv1"},
                     {"place", "outputs"},
@@ -102,9 +102,36 @@ TEST_CASE("lower: weights whose levels are not equally spaced stay in float behi
   rules.insert(rules.begin(), uneven);
   const Graph eval = quantized_network(resnet_json("post", "A"), rules);
   const Lowered lowered = lower(eval);
+  CHECK(decision(lowered, "layer2.0.conv1").became == "packed_conv");
   CHECK(mentions(decision(lowered, "layer2.0.conv1").refusals[0], {"not equally spaced"}));
   CHECK(lowered.graph.node("layer2.0.conv1").inputs == std::vector<std::string>{"layer1.0.relu2.out.decode"});
   CHECK(broken_edges(eval, lowered, images(eval, 4, 9)) == "");
+}
+
+TEST_CASE("lower: weights of few bits with real inputs stay packed, in the file and in memory") {
+  const Json kinds[] = {{{"type", "twn"}},
+                        {{"type", "ttq"}},
+                        {{"type", "bwn"}},
+                        {{"type", "lq"}, {"bits", 2}},
+                        {{"type", "lq"}, {"bits", 3}}};
+  const Scratch folder("lowered-packed");
+  for (const Json& kind : kinds) {
+    CAPTURE(kind.dump());
+    const Graph eval = quantized_network(wide_model(), Json::array({{{"match", "*"}, {"weight", kind}}}));
+    const Lowered lowered = lower(eval);
+    CHECK(count_of(lowered.graph, "packed_conv") > 5);
+    CHECK(count_of(lowered.graph, "conv2d") == 0);
+    CHECK(count_of(lowered.graph, "linear") == 0);
+    const Tensor x = images(eval, 4, 9);
+    CHECK(broken_edges(eval, lowered, x) == "");
+    const Graph loaded = reloaded(folder, lowered.graph);
+    CHECK(values_of(loaded.forward(x, {})) == values_of(lowered.graph.forward(x, {})));
+    const int bits = packed_bits(eval.node("layer1.0.conv1").layer->facts().gemm->weight_grid);
+    for (const NamedTensor& entry : state_of(lowered.graph)) {
+      CHECK((entry.tensor.dtype() == DType::u8 || entry.tensor.numel() < 100));  // no weight in float
+      if (entry.name == "layer1.0.conv1.weight") CHECK(entry.tensor.numel() == (5 * 5 * 9 * bits + 7) / 8);
+    }
+  }
 }
 
 TEST_CASE("lower: is pure, shares no storage, and the result refuses training") {
