@@ -37,7 +37,8 @@ bool RunDirectory::has_config() const { return is_file(config()); }
 bool RunDirectory::has_last() const { return is_file(last()); }
 
 void RunDirectory::check_agrees(const Json& ours) const {
-  const auto differing = differing_options(ours, parse_config(read_text_file(config()), config()).json);
+  const Json recorded = parse_config(read_text_file(config()), config()).json;
+  const auto differing = differing_options(ours, with_defaults(recorded, ours, config()));
   if (differing.empty()) return;
   std::string list;
   for (const std::string& one : differing) list += (list.empty() ? "" : ", ") + one;

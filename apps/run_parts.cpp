@@ -41,11 +41,20 @@ TeacherOptions read_teacher(const Config& section) {
 void collect_differences(const Json& ours, const Json& theirs, const std::string& pointer,
                          std::vector<std::string>& found) {
   // The teacher's path: what counts is the network, which the checkpoint recognises by its fingerprint.
-  constexpr std::array<std::string_view, 12> kHarmless = {
-      "/name",          "/notes",           "/loss/teacher/checkpoint",
-      "/train/threads", "/train/log_every", "/train/checkpoint_every",
-      "/data/root",     "/data/workers",    "/train/checkpoint_every_steps",
-      "/data/prefetch", "/data/eval_batch", "/train/init"};
+  constexpr std::array<std::string_view, 14> kHarmless = {"/name",
+                                                          "/notes",
+                                                          "/loss/teacher/checkpoint",
+                                                          "/train/threads",
+                                                          "/train/log_every",
+                                                          "/train/checkpoint_every",
+                                                          "/data/root",
+                                                          "/data/workers",
+                                                          "/train/checkpoint_every_steps",
+                                                          "/data/prefetch",
+                                                          "/data/eval_batch",
+                                                          "/train/init",
+                                                          "/data/index",
+                                                          "/data/skip_unreadable"};
   if (std::find(kHarmless.begin(), kHarmless.end(), pointer) != kHarmless.end() || ours == theirs) return;
   if (!ours.is_object() || !theirs.is_object()) {
     found.push_back(pointer + " (" + ours.dump() + ", the run has " + theirs.dump() + ")");
@@ -119,6 +128,18 @@ Json resolved_config(const RunConfig& config, const RunParts& parts) {
   if (parts.ema) json["train"]["ema"] = write_options(*parts.ema);
   if (parts.teacher) json["loss"]["teacher"] = write_options(*parts.teacher);
   return json;
+}
+
+Json with_defaults(const Json& recorded, const Json& ours, const std::string& file) {
+  Json json = recorded;
+  if (json.contains("data") && ours.contains("data") && ours["data"].contains("root"))
+    json["data"]["root"] = ours["data"]["root"];  // images may have moved
+  try {
+    const RunConfig config = read_run_config(Config(json, file));
+    return resolved_config(config, build_parts(config));
+  } catch (const Error&) {
+    return recorded;  // what is wrong with it shows where it differs
+  }
 }
 
 std::vector<std::string> differing_options(const Json& ours, const Json& theirs) {

@@ -1,10 +1,10 @@
 #include "apps/evidence/study.h"
-#include "apps/median.h"
 
 #include <cmath>
 #include <sstream>
 
 #include "apps/evidence/short_run.h"
+#include "apps/median.h"
 #include "apps/program.h"
 #include "core/file.h"
 #include "layers/checkpoint.h"

@@ -93,6 +93,23 @@ TEST_CASE("run config: only options that can change a result keep a run from bei
   CHECK(mentions(differing[1], {"/optim/lr", "0.1", "0.2"}));
 }
 
+TEST_CASE("run config: a run recorded before an option existed can be resumed where the default is kept") {
+  const RunConfig config = read_run_config(small());
+  const Json ours = resolved_config(config, build_parts(config));
+  Json old = ours;
+  old["loss"].erase("auxiliary");
+  old["optim"].erase("nesterov");
+  CHECK(!differing_options(ours, old).empty());
+  CHECK(differing_options(ours, with_defaults(old, ours, "old")).empty());
+  Json other = ours;
+  other["loss"]["auxiliary"] = 0.3;
+  const auto differing = differing_options(other, with_defaults(old, ours, "old"));
+  REQUIRE(differing.size() == 1);
+  CHECK(mentions(differing[0], {"/loss/auxiliary", "0.3", "0.4"}));
+  old["model"] = "nonsense";
+  CHECK(with_defaults(old, ours, "old") == old);
+}
+
 TEST_CASE("run config: every config in the repository builds") {
   int count = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(NIBBLE_SOURCE_DIR "/apps/configs")) {
