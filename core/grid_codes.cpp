@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/grid.h"
+#include "core/kernels/elementwise/dispatch.h"
 #include "core/parallel.h"
 #include "core/rounding.h"
 
@@ -33,21 +34,13 @@ struct UniformCoder {
     if constexpr (kUp) return code + (inside - code >= 0.5f ? 1.0f : 0.0f);  // the difference is exact
     return code;
   }
-  // Both work on a copy of the coder: the compiler cannot know that an output does not overlap this one.
   void encode(const float* x, uint8_t* codes, int64_t n) const {
-    up ? encode_as<true>(x, codes, n) : encode_as<false>(x, codes, n);
+    elementwise::kernels().encode(x, {scale, offset, lo, hi, up}, codes, n);
   }
   void snap(const float* x, float* y, int64_t n) const { up ? snap_as<true>(x, y, n) : snap_as<false>(x, y, n); }
   template <bool kUp>
-  void encode_as(const float* x, uint8_t* codes, int64_t n) const {
-    const UniformCoder coder = *this;
-    const auto first = static_cast<int>(lo);
-    for (int64_t i = 0; i < n; ++i)
-      codes[i] = static_cast<uint8_t>(static_cast<int>(coder.quotient<kUp>(x[i])) - first);
-  }
-  template <bool kUp>
   void snap_as(const float* x, float* y, int64_t n) const {
-    const UniformCoder coder = *this;
+    const UniformCoder coder = *this;  // a copy: the compiler cannot know that y does not overlap this one
     if (offset == 0) {
       // The product in f32 is what the product in double would round to.
       for (int64_t i = 0; i < n; ++i) y[i] = coder.scale * coder.quotient<kUp>(x[i]);
@@ -133,9 +126,7 @@ bool with_coders(const Tensor& x, const Grid& grid, float most, const Run& run) 
   std::atomic<bool> fine{true};
   const auto each = [&](const auto& coders) {
     each_run(x.numel(), static_cast<int64_t>(coders.size()), [&](size_t channel, int64_t begin, int64_t end) {
-      bool bad = false;
-      for (int64_t i = begin; i < end; ++i) bad |= !(std::abs(values[i]) <= most);
-      if (bad) fine = false;
+      if (!elementwise::kernels().within(values + begin, most, end - begin)) fine = false;
       run(coders[channel], begin, end);
     });
   };

@@ -16,7 +16,7 @@ class Decode final : public LoweredLayer {
   explicit Decode(const Options& options);
 
   std::string_view type() const override { return "decode"; }
-  Json config() const override { return write_options(options_); }
+  Json config() const override { return written_options(options_, {}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
  private:

@@ -14,7 +14,7 @@ class Encode final : public LoweredLayer {
   explicit Encode(const Options& options);
 
   std::string_view type() const override { return "encode"; }
-  Json config() const override { return write_options(options_); }
+  Json config() const override { return written_options(options_, {"grid"}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
  private:

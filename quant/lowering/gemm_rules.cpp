@@ -39,7 +39,8 @@ std::shared_ptr<Int8Table> make_table(const Coding& out, std::span<const uint8_t
 
 void Lowering::visit_gemm(const Node& node, const GemmForm& gemm) {
   Refusals refusals;
-  if (!coding_at(node.inputs[0])) return keep(node, {"its input is real: no quantizer that has codes precedes it"});
+  if (!coding_at(node.inputs[0]))
+    return pack_gemm(node, gemm, {"its input is real: no quantizer that has codes precedes it"});
   const Chain chain = view_.pointwise_after(node);
   if (close_gemm(node, gemm, chain, refusals) || open_gemm(node, gemm, chain, refusals)) return;
   pack_gemm(node, gemm, refusals);

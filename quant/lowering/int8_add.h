@@ -17,7 +17,7 @@ class Int8AddLayer final : public LoweredLayer {
   explicit Int8AddLayer(const Options& options);
 
   std::string_view type() const override { return "int8_add"; }
-  Json config() const override { return write_options(options_); }
+  Json config() const override { return written_options(options_, {}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
  private:

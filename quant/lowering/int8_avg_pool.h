@@ -24,7 +24,7 @@ class Int8AvgPool final : public LoweredLayer {
   explicit Int8AvgPool(const Options& options);
 
   std::string_view type() const override { return "int8_avg_pool"; }
-  Json config() const override { return write_options(options_); }
+  Json config() const override { return written_options(options_, {}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
  private:

@@ -20,7 +20,7 @@ class Int8Concat final : public LoweredLayer {
   std::string_view type() const override { return "int8_concat"; }
   void visit(StateVisitor& visitor) override;
   void after_load() override;
-  Json config() const override { return write_options(options_); }
+  Json config() const override { return written_options(options_, {"own"}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
  private:

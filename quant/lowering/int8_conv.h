@@ -50,7 +50,7 @@ class Int8ConvLayer final : public LoweredLayer {
   void visit(StateVisitor& visitor) override;
   /// Builds the plan. Throws Error if a number is out of its range.
   void after_load() override;
-  Json config() const override { return write_options(options_); }
+  Json config() const override { return written_options(options_, {"in", "out"}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
   std::string engine() const override { return options_.engine; }

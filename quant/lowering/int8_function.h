@@ -18,7 +18,7 @@ class Int8Softmax final : public LoweredLayer {
   std::string_view type() const override { return "int8_softmax"; }
   /// The exponential and the reciprocal are polynomials.
   double slack() const override { return 1; }
-  Json config() const override { return write_options(options_); }
+  Json config() const override { return written_options(options_, {}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
  private:
@@ -34,7 +34,7 @@ class Int8Function : public LoweredLayer {
     Coding in;
     void fields(Fields& f) { in.fields(f, "in_"); }
   };
-  Json config() const override { return write_options(options_); }
+  Json config() const override { return written_options(options_, {}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
  protected:

@@ -14,7 +14,7 @@ class Int8MaxPool final : public LoweredLayer {
   explicit Int8MaxPool(const Options& options) : options_(options) {}
 
   std::string_view type() const override { return "int8_max_pool"; }
-  Json config() const override { return write_options(options_); }
+  Json config() const override { return written_options(options_, {}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override {
     const Coding& in = only_coding(*this, inputs);
     NIBBLE_CHECK(std::ranges::is_sorted(in.ascending()), "int8_max_pool: the codes do not ascend with their values");

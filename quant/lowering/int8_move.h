@@ -17,7 +17,7 @@ class Int8Move final : public LoweredLayer {
   explicit Int8Move(const Options& options) : options_(options) {}
 
   std::string_view type() const override { return "int8_move"; }
-  Json config() const override { return write_options(options_); }
+  Json config() const override { return written_options(options_, {}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
  private:

@@ -19,7 +19,7 @@ class Int8Table final : public LoweredLayer {
   std::string_view type() const override { return "int8_table"; }
   void visit(StateVisitor& visitor) override { visitor.buffer("table", table_); }
   void after_load() override;
-  Json config() const override { return write_options(options_); }
+  Json config() const override { return written_options(options_, {}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
  private:

@@ -12,6 +12,15 @@ Tensor LoweredLayer::forward(Inputs in, const Pass& pass) {
   return compute(in);
 }
 
+Json without_defaults(const Json& options, const Json& defaults, std::initializer_list<const char*> required) {
+  Json kept = Json::object();
+  for (const auto& [key, value] : options.items()) {
+    const bool needed = std::ranges::find(required, key) != required.end();
+    if (needed || !defaults.contains(key) || defaults.at(key) != value) kept[key] = value;
+  }
+  return kept;
+}
+
 void check_lowered_inputs(const Layer& layer, Inputs in, size_t count, DType type) {
   NIBBLE_CHECK(count == 0 ? !in.empty() : in.size() == count, layer.type(), ": expected ",
                count == 0 ? "one or more" : std::to_string(count), " inputs, got ", in.size());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <span>
 
@@ -30,6 +31,15 @@ class LoweredLayer : public Layer {
  protected:
   virtual Tensor compute(Inputs in) = 0;
 };
+
+/// `options` without those that equal `defaults`, but with all that are `required`.
+Json without_defaults(const Json& options, const Json& defaults, std::initializer_list<const char*> required);
+/// A layer's options as a lowered model writes them: what has its default is left out, so that the JSON is small beside
+/// the weights.
+template <class Options>
+Json written_options(const Options& options, std::initializer_list<const char*> required) {
+  return without_defaults(write_options(options), write_options(Options{}), required);
+}
 
 /// Throws Error naming the layer unless there are `count` inputs (at least one if 0), all of the type.
 void check_lowered_inputs(const Layer& layer, Inputs in, size_t count, DType type);

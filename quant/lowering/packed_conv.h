@@ -32,7 +32,7 @@ class PackedConvLayer final : public LoweredLayer {
   std::string_view type() const override { return "packed_conv"; }
   void visit(StateVisitor& visitor) override;
   void after_load() override;
-  Json config() const override { return write_options(options_); }
+  Json config() const override { return written_options(options_, {"in", "out"}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
   /// Packs the weight of a gemm, all of whose elements lie on its grid.

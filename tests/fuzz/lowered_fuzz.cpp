@@ -24,18 +24,24 @@ const char* const kNetwork = R"({
   ]})";
 
 /// What `nibble lower` would write of a network with these quantizers.
-TensorFile lowered_file(const Json& rule) {
-  return fuzz::file_of(lower(fuzz::quantized_network(kNetwork, Json::array({rule}))).graph);
+TensorFile lowered_file(const Json& rule, const std::string& engine = "any") {
+  return fuzz::file_of(
+      lower(fuzz::quantized_network(kNetwork, Json::array({rule})), LowerOptions{.engine = engine}).graph);
 }
 
 const std::vector<TensorFile>& valid_files() {
   static const std::vector<TensorFile> files = [] {
     const Json affine{{"type", "affine"}}, lsq{{"type", "lsq"}, {"bits", 4}};
-    const Json dorefa{{"type", "dorefa"}, {"bits", 1}};
+    const Json dorefa{{"type", "dorefa"}, {"bits", 1}}, few{{"type", "lsq"}, {"bits", 2}};
+    const Json learned{{"type", "lq"}, {"bits", 2}};
     return std::vector<TensorFile>{
         lowered_file({{"match", "*"}, {"place", "outputs"}, {"weight", affine}, {"act", affine}}),
         lowered_file({{"match", "*"}, {"weight", lsq}, {"act", lsq}}),
-        lowered_file({{"match", "*"}, {"weight", dorefa}, {"act", {{"type", "dorefa"}, {"bits", 2}}}})};
+        lowered_file({{"match", "*"}, {"weight", dorefa}, {"act", {{"type", "dorefa"}, {"bits", 2}}}}),
+        lowered_file({{"match", "*"}, {"weight", learned}, {"act", learned}}, "bits"),
+        lowered_file({{"match", "*"}, {"weight", few}, {"act", few}}, "bits"),
+        lowered_file({{"match", "*"}, {"weight", {{"type", "bnn"}}}, {"act", {{"type", "bnn"}}}}, "bits"),
+        lowered_file({{"match", "*"}, {"weight", learned}, {"act", learned}}, "float")};
   }();
   return files;
 }

@@ -33,6 +33,7 @@ const std::vector<TensorFile>& valid_files() {
   static const std::vector<TensorFile> files = [] {
     const Json affine{{"type", "affine"}}, per_channel{{"type", "affine"}, {"per_channel", true}};
     const Json lsq{{"type", "lsq"}, {"bits", 4}}, dorefa{{"type", "dorefa"}, {"bits", 2}};
+    const Json lq{{"type", "lq"}, {"bits", 2}}, few{{"type", "lsq"}, {"bits", 2}};
     const Json outputs{{"place", "outputs"}};
     Json folded = rule(affine, affine, outputs);
     folded["match"] = "stem";
@@ -42,7 +43,9 @@ const std::vector<TensorFile>& valid_files() {
                                      Json::array({rule(lsq, lsq)}),
                                      Json::array({rule(dorefa, dorefa)}),
                                      Json::array({rule({{"type", "twn"}}, {{"type", "pact"}, {"bits", 4}})}),
-                                     Json::array({rule({{"type", "bnn"}}, {{"type", "bnn"}})})};
+                                     Json::array({rule({{"type", "bnn"}}, {{"type", "bnn"}})}),
+                                     Json::array({rule(lq, lq)}),
+                                     Json::array({rule(few, few)})};
     std::vector<TensorFile> list;
     for (const Json& rules : policies) list.push_back(fuzz::file_of(fuzz::quantized_network(kNetwork, rules)));
     return list;
@@ -61,13 +64,15 @@ Graph evaluable(TensorFile file) {
 
 /// A checkpoint of a quantized network with any damage to its nodes, quantizers and tensors that still evaluates:
 /// lower() throws an Error, or gives a network that passes what is asked of a loaded one, and runs. The first byte
-/// chooses the checkpoint, the second the epilogue.
+/// chooses the checkpoint, the second the epilogue, the third the engine.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::Bytes bytes(data, size);
   TensorFile file = valid_files()[bytes.next() % valid_files().size()];
   const char* const epilogues[] = {"auto", "fixed", "float"};
   LowerOptions options;
+  const char* const engines[] = {"any", "bits", "float"};
   options.epilogue = epilogues[bytes.next() % 3];
+  options.engine = engines[bytes.next() % 3];
   if (!fuzz::damage(file, bytes)) return 0;
   Graph lowered;
   try {

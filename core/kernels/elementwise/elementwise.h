@@ -8,6 +8,12 @@
 /// run over even and odd rows separately, whatever the width of a vector.
 namespace nibble::elementwise {
 
+/// Equally spaced levels: code i stands for offset + scale * (lo + i). `hi - lo` is at most 255, both within +-2^22.
+struct Levels {
+  float scale = 1, offset = 0, lo = 0, hi = 255;
+  bool up = false;  ///< ties go up, else to the even multiple of the scale
+};
+
 struct Kernels {
   /// y = x < 0 ? 0 : x, so that NaN stays NaN
   void (*relu)(const float* x, float* y, int64_t n);
@@ -26,6 +32,10 @@ struct Kernels {
   /// dx = a * dy - (b + c * (x - mean))
   void (*correct)(const float* x, const float* dy, int64_t rows, int64_t channels, const float* mean, const float* a,
                   const float* b, const float* c, float* dx);
+  /// Whether all |x| <= most, and none is NaN.
+  bool (*within)(const float* x, float most, int64_t n);
+  /// codes = round(min(max((x - offset) / scale, lo), hi)) - lo; 0 for NaN.
+  void (*encode)(const float* x, const Levels& levels, uint8_t* codes, int64_t n);
 };
 
 }  // namespace nibble::elementwise

@@ -280,12 +280,24 @@ void fill_outcome(BitConvPlan& p, const BitConvSpec& s) {
   o.zero = e.zero, o.lo = e.lo, o.hi = e.hi;
 }
 
-/// Measured (README.md): a table costs as much as some look-ups to make, and each of them replaces a_bits counts.
+/// Cycles per tap and 32 input channels, measured by `nibble bench crossover` and rounded.
+struct Costs {
+  double planes;     ///< of a pair of planes, for `lanes` output channels
+  double tables[5];  ///< of a plane of weights, for `table_lanes`, by bits of activations
+  double build;      ///< of the tables of a pixel
+};
+constexpr Costs kByPopcount{1.65, {0, 8.5, 9.5, 10.5, 15.5}, 30}, kByShuffles{2.9, {0, 9.5, 10.5, 12.5, 16}, 30};
+
+/// By look-up each pixel's tables are built once, and each replaces a_bits counts.
 bool prefers_tables(const BitConvPlan& p) {
-  const int64_t vectors = (p.out / p.geometry.groups + p.kernels->table_lanes - 1) / p.kernels->table_lanes;
-  const int64_t uses = int64_t{p.kh} * p.kw * vectors * p.w_bits;
+  const Kernels& k = *p.kernels;
+  const Costs& cost = k.popcount ? kByPopcount : kByShuffles;
+  const int64_t out = p.out / p.geometry.groups, taps = int64_t{p.kh} * p.kw;
+  const auto vectors = [out](int64_t lanes) { return static_cast<double>((out + lanes - 1) / lanes); };
   if (p.group_in < 16) return false;
-  return p.kernels->popcount ? p.a_bits >= 2 && uses >= 8 : uses >= 4;
+  const double planes = cost.planes * p.w_bits * p.a_bits * vectors(k.lanes);
+  const double built = cost.build * p.geometry.stride_h * p.geometry.stride_w / static_cast<double>(taps);
+  return cost.tables[p.a_bits] * p.w_bits * vectors(k.table_lanes) + built < planes;
 }
 
 }  // namespace
@@ -316,9 +328,10 @@ BitConvPlan::BitConvPlan(const BitConvSpec& s, std::string_view isa, Path path) 
   over_rows = overhang(kh, geometry.dilation_h, geometry.pad.top, geometry.pad.bottom);
   over_cols = overhang(kw, geometry.dilation_w, geometry.pad.left, geometry.pad.right);
   pack_weights(*this, s);
-  const double classes = static_cast<double>(over_rows.classes()) * static_cast<double>(over_cols.classes());
-  NIBBLE_CHECK(s.a_offset == 0 || classes * static_cast<double>(out) < 1 << 26, "bit convolution: a window of ", kh,
-               "x", kw, " taps with these paddings and an offset of the activations has too many kinds of borders");
+  const double borders = static_cast<double>(over_rows.classes()) * static_cast<double>(over_cols.classes()) *
+                         static_cast<double>(out) * kh * kw * w_bits;
+  NIBBLE_CHECK(s.a_offset == 0 || borders <= kReach, "bit convolution: a window of ", kh, "x", kw,
+               " taps with these paddings and an offset of the activations has too many kinds of borders");
   fill_outcome(*this, s);
 }
 

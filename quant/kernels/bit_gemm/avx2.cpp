@@ -188,6 +188,7 @@ void tabulate(const Pixels& p) {
   }
 }
 
+constexpr int kRegisters = 16;
 constexpr bool kPopcount = false;
 
 #include "quant/kernels/bit_gemm/tables.inc"

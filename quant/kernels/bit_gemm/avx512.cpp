@@ -59,6 +59,7 @@ void tabulate(const Pixels& p) {
   }
 }
 
+constexpr int kRegisters = 32;
 constexpr bool kPopcount = false;
 
 #include "quant/kernels/bit_gemm/tables.inc"

@@ -66,6 +66,7 @@ void tabulate(const Pixels& p) {
   }
 }
 
+constexpr int kRegisters = 32;
 constexpr bool kPopcount = true;
 
 #include "quant/kernels/bit_gemm/tables.inc"

@@ -202,7 +202,14 @@ void Int8Conv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* 
   const int64_t each = scratch_bytes(h, w), room = static_cast<int64_t>(scratch.size()) / each;
   NIBBLE_CHECK(room >= 1, "int8 convolution: scratch of ", scratch.size(), " bytes, expected at least ", each);
   NIBBLE_CHECK(reinterpret_cast<uintptr_t>(scratch.data()) % 8 == 0, "int8 convolution: scratch is not aligned to 8");
-  const int parts = static_cast<int>(std::min<int64_t>(room, threads()));
+  // Starting a thread and waiting for it takes as long as this many multiply-adds.
+  constexpr double kWorthAThread = 1 << 17;
+  const auto taps =
+      static_cast<double>(plan_->kh) * plan_->kw * static_cast<double>(in_channels()) / plan_->geometry.groups;
+  const Extent out = output(h, w);
+  const double work = static_cast<double>(batch * out.h * out.w) * static_cast<double>(out_channels()) * taps;
+  const double most = std::clamp(work / kWorthAThread, 1., static_cast<double>(threads()));
+  const int parts = static_cast<int>(std::min(static_cast<double>(room), most));
   parallel_for(0, parts, 1, [&](int64_t lo, int64_t hi) {
     for (int64_t part = lo; part < hi; ++part)
       run_part(x, batch, h, w, y, static_cast<int>(part), parts, scratch.data() + part * each);

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -9,6 +10,7 @@
 /// processor.
 namespace nibble::int8 {
 
+struct Add;
 struct Kernels;
 
 /// Sum of two tensors of codes (Jacob et al. 2018, App. A.2, in the form of spec sec. 4.2).
@@ -29,6 +31,10 @@ namespace detail {
 struct Scaling {
   std::array<int32_t, 16> multiplier, left, right, right_mask;
 };
+/// A sum of codes as AddLine computes it.
+struct Line {
+  float a_step = 0, b_step = 0, offset = 0;
+};
 }  // namespace detail
 
 class Int8Add {
@@ -39,9 +45,19 @@ class Int8Add {
   /// y may be a or b.
   void run(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n) const;
 
+  /// Whether the sum is a fused multiply-add of the codes, which takes a third of the time or less: the constructor
+  /// tries some that are near to the spec's scales, and uses one if it gives the right code for all 65,536 pairs.
+  bool is_line() const { return line_.has_value(); }
+
  private:
+  Add add_of(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n) const;
+  void find_line();
+  bool fits(const detail::Line& line, std::span<const uint8_t> want) const;
+  void run_line(const detail::Line& line, const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n) const;
+
   Int8AddSpec spec_;
   detail::Scaling a_, b_, out_;
+  std::optional<detail::Line> line_;
   const Kernels* kernels_;
 };
 

@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "core/kernels/elementwise/dispatch.h"
@@ -46,7 +49,67 @@ std::vector<uint32_t> run_all(const Kernels& k, int64_t rows, int64_t channels) 
   return bits;
 }
 
+/// The definition of Kernels::encode, one element; `inside - code` is exact.
+int code_of(float x, const elementwise::Levels& levels) {
+  const float u = (x - levels.offset) / levels.scale;
+  const float inside = u > levels.lo ? std::min(u, levels.hi) : levels.lo;
+  const float even = std::nearbyint(inside);
+  return static_cast<int>((levels.up ? std::floor(inside) + (inside - std::floor(inside) >= 0.5f) : even) - levels.lo);
+}
+
 }  // namespace
+
+TEST_CASE("elementwise: codes are those of the definition in every variant, with ties, NaN and infinities") {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const bool up : {false, true})
+    for (const elementwise::Levels& base :
+         {elementwise::Levels{0.25f, 0, -128, 127}, elementwise::Levels{0.0173f, -0.4f, 0, 255},
+          elementwise::Levels{0.5f, 0.25f, -2, 1}, elementwise::Levels{1e-30f, 0, 0, 3}}) {
+      elementwise::Levels levels = base;
+      levels.up = up;
+      std::vector<float> x{NAN, kInfinity, -kInfinity, 0.0f, -0.0f, 1e-40f, 3e38f, -3e38f};
+      for (int i = -150; i < 150; ++i) {
+        const float middle = levels.offset + levels.scale * (static_cast<float>(i) + 0.5f);
+        for (const float v : {middle, std::nextafter(middle, -kInfinity), std::nextafter(middle, kInfinity)})
+          x.push_back(v);
+      }
+      std::vector<int> want;
+      for (const float v : x) want.push_back(code_of(v, levels));
+      for (const auto& variant : elementwise::variants()) {
+        if (!cpu::has(variant.needs)) continue;
+        CAPTURE(variant.name);
+        CAPTURE(up);
+        CAPTURE(levels.scale);
+        for (const size_t n : {size_t{0}, size_t{1}, size_t{7}, size_t{16}, size_t{33}, x.size()}) {
+          std::vector<uint8_t> codes(n + 1, 77);
+          variant.fn().encode(x.data(), levels, codes.data(), static_cast<int64_t>(n));
+          CHECK(std::vector<int>(codes.begin(), codes.end() - 1) ==
+                std::vector<int>(want.begin(), want.begin() + static_cast<std::ptrdiff_t>(n)));
+          CHECK(codes[n] == 77);
+        }
+      }
+    }
+}
+
+TEST_CASE("elementwise: one value outside the bound, or NaN, is found wherever it stands") {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const auto& variant : elementwise::variants()) {
+    if (!cpu::has(variant.needs)) continue;
+    CAPTURE(variant.name);
+    const auto within = variant.fn().within;
+    for (size_t n = 0; n <= 37; ++n) {
+      std::vector<float> x(n, -2);
+      CHECK(within(x.data(), 2, static_cast<int64_t>(n)));
+      for (size_t at = 0; at < n; ++at)
+        for (const float bad : {NAN, kInfinity, -2.5f, 2.0000002f}) {
+          x[at] = bad;
+          CHECK(!within(x.data(), 2, static_cast<int64_t>(n)));
+          CHECK(within(x.data(), kInfinity, static_cast<int64_t>(n)) == !std::isnan(bad));
+          x[at] = 2;
+        }
+    }
+  }
+}
 
 TEST_CASE("elementwise: every variant equals scalar, bit for bit") {
   const Kernels& scalar = elementwise::variants().back().fn();

@@ -137,6 +137,55 @@ TEST_CASE("int8 conv: every variant equals the definition over sizes") {
   }
 }
 
+/// Channel o is input channel 0, halved o % 11 + 1 times: every other code of the first comes to a tie.
+Case halvings(int64_t in, int64_t out, int k) {
+  Case c(in, out, k, square_geometry(1, k / 2), 1, 16, 16);
+  c.spec.x_zero = 128;
+  Epilogue& e = c.spec.epilogue;
+  for (int64_t o = 0; o < out; ++o) {
+    const auto channel = static_cast<size_t>(o);
+    c.spec.bias[channel] = static_cast<int32_t>(o / 11);
+    e.multiplier[channel] = 1 << 30, e.shift[channel] = static_cast<int32_t>(-(o % 11));
+    for (int64_t i = 0; i < c.taps(); ++i) c.spec.weights[static_cast<size_t>(o * c.taps() + i)] = 128;
+    c.spec.weights[static_cast<size_t>(o * c.taps() + k * k / 2)] = 129;
+  }
+  return c;
+}
+
+TEST_CASE("int8 conv: ties of both roundings, with and without a shift") {
+  constexpr int kZero = 100;
+  for (const int least : {0, 1})  // with 0, a channel has no second rounding
+    for (const int lo : {0, kZero - 1, kZero})
+      for (const int64_t in : {1, 4, 16})
+        for (const int64_t out : {16, 40}) {
+          CAPTURE(least);
+          CAPTURE(lo);
+          CAPTURE(in);
+          CAPTURE(out);
+          Case c = halvings(in, out, 3);
+          Epilogue& e = c.spec.epilogue;
+          for (int32_t& shift : e.shift) shift -= least;
+          e.zero = kZero, e.lo = lo;
+          e.multiplier[3] = 0, e.shift[3] = 0;
+          check_all("", c);
+        }
+}
+
+TEST_CASE("int8 conv: sums and biases that only together fit 32 bits") {
+  for (const int code : {0, 255}) {
+    CAPTURE(code);
+    Case c(131000, 2, 1, square_geometry(), 1, 1, 2);
+    c.spec.x_zero = 128, c.constant = code;
+    c.spec.bias = {0, 0};
+    std::fill(c.spec.weights.begin(), c.spec.weights.begin() + 131000, uint8_t{255});
+    std::fill(c.spec.weights.begin() + 131000, c.spec.weights.end(), uint8_t{0});
+    const QuantizedMultiplier m = quantize_multiplier(90.0 / 2147483648.0);
+    c.spec.epilogue.multiplier = {m.multiplier}, c.spec.epilogue.shift = {m.shift};
+    c.spec.epilogue.scale = {90.0f / 2147483648.0f}, c.spec.epilogue.offset = {0};
+    check_all("", c);
+  }
+}
+
 TEST_CASE("int8 conv: geometries") {
   check_both("stride 2", Case(8, 16, 3, square_geometry(2, 1), 2, 9, 11));
   check_both("1x1 stride 2", Case(8, 16, 1, square_geometry(2), 2, 9, 11));

@@ -1,6 +1,9 @@
 #include "quant/kernels/int8_elementwise/int8_elementwise.h"
 
 #include <cmath>
+#include <map>
+#include <random>
+#include <string>
 #include <vector>
 
 #include "core/error.h"
@@ -73,6 +76,36 @@ TEST_CASE("int8 add: every variant equals the definition for all pairs of codes"
         CHECK((y == want));
       }
     }
+}
+
+TEST_CASE("int8 add: what is computed as one multiply-add equals the definition for all pairs of codes") {
+  std::mt19937 random(3);
+  const auto uniform = [&](double lo, double hi) { return lo + (hi - lo) * (random() % 100003) / 100003; };
+  std::vector<uint8_t> a(65536), b(65536), want(65536), y(65536);
+  for (size_t i = 0; i < a.size(); ++i) a[i] = static_cast<uint8_t>(i >> 8), b[i] = static_cast<uint8_t>(i);
+  constexpr int kSpecs = 24;
+  std::map<std::string, int> lines;
+  for (int n = 0; n < kSpecs; ++n) {
+    Int8AddSpec s{.a_scale = uniform(0.5, 2), .b_scale = uniform(0.5, 2), .out_scale = uniform(1, 3)};
+    s.real = n % 3 == 0;
+    s.a_zero = static_cast<int32_t>(random() % 256), s.b_zero = static_cast<int32_t>(n % 2 * 128);
+    s.out_zero = static_cast<int32_t>(n % 4 < 2 ? 0 : random() % 256);
+    CAPTURE(n);
+    for (size_t i = 0; i < a.size(); ++i) want[i] = static_cast<uint8_t>(reference_add(s, a[i], b[i]));
+    for (const auto& v : gemm_variants()) {
+      if (!cpu::has(v.needs)) continue;
+      CAPTURE(v.name);
+      const Int8Add add(s, v.name);
+      lines[v.name] += add.is_line();
+      add.run(a.data(), b.data(), y.data(), 65536);
+      CHECK((y == want));
+    }
+  }
+  for (const auto& v : gemm_variants()) {
+    if (!cpu::has(v.needs) || v.fn().add_line == nullptr) continue;
+    CAPTURE(v.name);
+    CHECK(lines[v.name] >= kSpecs * 3 / 4);
+  }
 }
 
 TEST_CASE("int8 add: odd lengths, in place, one and two threads") {
