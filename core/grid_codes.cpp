@@ -53,10 +53,13 @@ struct UniformCoder {
 
 /// One channel of a grid with listed levels: ascending, with the code of each and the thresholds between them.
 struct TableCoder {
+  static constexpr size_t kCounted = 32;  ///< thresholds that are counted one by one
   std::vector<float> levels, thresholds;
   std::vector<uint8_t> codes;
+  bool in_order = false;  ///< code i is level i
 
-  explicit TableCoder(const Codebook& g) : levels(g.levels), thresholds(g.thresholds), codes(g.levels.size()) {
+  explicit TableCoder(const Codebook& g)
+      : levels(g.levels), thresholds(g.thresholds), codes(g.levels.size()), in_order(true) {
     for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint8_t>(i);
   }
   TableCoder(const BitPlanes& g, int64_t channel) {
@@ -69,6 +72,7 @@ struct TableCoder {
       if (!levels.empty()) thresholds.push_back(midpoint(levels.back(), by_code[code]));
       levels.push_back(by_code[code]);
     }
+    in_order = std::ranges::is_sorted(codes) && codes.back() + size_t{1} == codes.size();
   }
 
   /// The largest float that is not above the middle of a and b: no float lies between the two.
@@ -82,7 +86,7 @@ struct TableCoder {
   /// stretch of elements, which the compiler can do for several elements at once.
   template <class Found>
   void look_up(const float* x, int64_t n, const Found& found) const {
-    if (thresholds.size() > 32) {
+    if (thresholds.size() > kCounted) {
       for (int64_t i = 0; i < n; ++i) {
         found(i, static_cast<size_t>(std::ranges::lower_bound(thresholds, x[i]) - thresholds.begin()));
       }
@@ -98,7 +102,13 @@ struct TableCoder {
     }
   }
   void encode(const float* x, uint8_t* to, int64_t n) const {
-    look_up(x, n, [&](int64_t i, size_t level) { to[i] = codes[level]; });
+    if (thresholds.size() > kCounted) {
+      look_up(x, n, [&](int64_t i, size_t level) { to[i] = codes[level]; });
+      return;
+    }
+    elementwise::kernels().count_below(x, thresholds.data(), static_cast<int64_t>(thresholds.size()), to, n);
+    if (in_order) return;
+    for (int64_t i = 0; i < n; ++i) to[i] = codes[to[i]];
   }
   void snap(const float* x, float* y, int64_t n) const {
     look_up(x, n, [&](int64_t i, size_t level) { y[i] = levels[level]; });

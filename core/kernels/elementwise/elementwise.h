@@ -36,6 +36,8 @@ struct Kernels {
   bool (*within)(const float* x, float most, int64_t n);
   /// codes = round(min(max((x - offset) / scale, lo), hi)) - lo; 0 for NaN.
   void (*encode)(const float* x, const Levels& levels, uint8_t* codes, int64_t n);
+  /// ranks[i] = number of the `count` thresholds that are below x[i]; count <= 255.
+  void (*count_below)(const float* x, const float* thresholds, int64_t count, uint8_t* ranks, int64_t n);
 };
 
 }  // namespace nibble::elementwise
