@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <set>
 
 #include "apps/machine.h"
@@ -30,13 +31,14 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-Loader::Options loader_options(const RunConfig& config, const DataOptions& data, bool train) {
+Loader::Options loader_options(const RunConfig& config, const DataOptions& data, bool train, Progress& progress) {
   Loader::Options options;
   options.batch = train ? data.batch : data.eval_batch;
   options.workers = data.workers;
   options.prefetch = data.prefetch;
   options.train = train;
   options.seed = config.seed;
+  options.notice = [&progress](const std::string& text) { progress.line(text); };
   return options;
 }
 
@@ -69,13 +71,14 @@ Trainer::Trainer(const TrainRequest& request, Progress& progress)
   if (request_.resume && request_.run.has_config()) request_.run.check_agrees(config_);
 
   const DataOptions& data = parts_.source->options();
+  parts_.source->keep_lists_in((std::filesystem::path(request_.run.path).parent_path() / ".image-lists").string());
   const auto images = parts_.source->open(Split::train);
   if (images->size() < data.batch)
     config.data.fail(
         concat_text("a batch of ", data.batch, " is larger than the ", images->size(), " training images"));
-  train_ = std::make_unique<Loader>(*parts_.source, images, loader_options(config, data, true));
-  test_ =
-      std::make_unique<Loader>(*parts_.source, parts_.source->open(Split::test), loader_options(config, data, false));
+  train_ = std::make_unique<Loader>(*parts_.source, images, loader_options(config, data, true, progress_));
+  test_ = std::make_unique<Loader>(*parts_.source, parts_.source->open(Split::test),
+                                   loader_options(config, data, false, progress_));
   steps_per_epoch_ = train_->batches_per_epoch();
   checkpoint_config_ = config_;
   checkpoint_config_["class_names"] = parts_.source->class_names();

@@ -133,16 +133,29 @@ void column_sums(int64_t m, int64_t n, const float* a, float* out) {
   }
 }
 
+std::string better_blas_core() {
+#if NIBBLE_WITH_OPENBLAS && NIBBLE_X86
+  constexpr std::array<std::string_view, 4> uses_avx512{"SkylakeX", "Cooperlake", "SapphireRapids", "SKYLAKEX"};
+  constexpr std::array<std::string_view, 7> before_avx2{"Prescott", "Core2", "Penryn",     "Dunnington",
+                                                        "Nehalem",  "Atom",  "Sandybridge"};
+  const std::string core = openblas_get_corename();
+  const auto is_one_of = [&core](const auto& names) { return std::ranges::find(names, core) != names.end(); };
+  if ((cpu::detected() & cpu::avx512) == cpu::avx512) return is_one_of(uses_avx512) ? "" : "SkylakeX";
+  if ((cpu::detected() & (cpu::avx2 | cpu::fma)) == (cpu::avx2 | cpu::fma) && is_one_of(before_avx2)) return "Haswell";
+#endif
+  return "";
+}
+
 BlasInfo blas_info() {
   BlasInfo info;
 #if NIBBLE_WITH_OPENBLAS
   const std::string config = openblas_get_config();  // "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ..."
   info.library = config.substr(0, config.find(' ', config.find(' ') + 1));
   info.core = openblas_get_corename();
-  constexpr std::array<std::string_view, 4> uses_avx512{"SkylakeX", "Cooperlake", "SapphireRapids", "SKYLAKEX"};
-  if ((cpu::detected() & cpu::avx512) == cpu::avx512 && std::ranges::find(uses_avx512, info.core) == uses_avx512.end())
+  if (const std::string better = better_blas_core(); !better.empty())
     info.warning = "OpenBLAS runs its " + info.core +
-                   " kernels on a processor with AVX-512: unset OPENBLAS_CORETYPE, or its gemm is at half speed";
+                   " kernels on a processor that can do more, its gemm is at a part " +
+                   "of its speed: set OPENBLAS_CORETYPE=" + better;
 #else
   info.library = "built-in";
 #endif

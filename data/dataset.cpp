@@ -9,6 +9,9 @@ void DataOptions::fields(Fields& f) {
   f("eval_batch", eval_batch, "images per evaluation step", {1, 65536});
   f("workers", workers, "threads that decode and augment ahead of the training step; 0 does it in between", {0, 256});
   f("prefetch", prefetch, "batches prepared ahead", {1, 1024});
+  f("skip_unreadable", skip_unreadable,
+    "images that may be left out, each of them named, because their file is missing or damaged; one more is an error",
+    {0, 1 << 30});
   f("mean", mean, "subtracted from pixels / 255, one value per channel (red, green, blue)", {-10, 10});
   f("std", std, "what the difference is divided by, one value per channel", {0, 100, true});
   f.raw("augment", augment, "a list of transforms", "applied in order to training images; names or objects");

@@ -22,6 +22,8 @@ class Dataset {
   virtual int64_t size() const = 0;
   /// Throws Error naming file and record if the sample cannot be read.
   virtual Sample get(int64_t index) const = 0;
+  /// What the user should know about how it was opened, a sentence each.
+  virtual std::vector<std::string> notes() const { return {}; }
 };
 
 enum class Split { train, test };
@@ -32,6 +34,7 @@ struct DataOptions {
   int eval_batch = 100;  ///< evaluation batch
   int workers = 2;
   int prefetch = 4;                            ///< batches decoded ahead
+  int64_t skip_unreadable = 0;                 ///< samples that a Loader may leave out because get() throws
   std::vector<double> mean = {0.5, 0.5, 0.5};  ///< of pixels / 255
   std::vector<double> std = {0.5, 0.5, 0.5};
   Config augment{Json::array()};    ///< list of transforms for training: names or objects with a "type"
@@ -54,6 +57,8 @@ class DataSource {
   virtual int classes() const = 0;
   /// Height and width of every image before transforms, or 0 if they vary.
   virtual int side() const { return 0; }
+  /// Where a source may keep what it found out about its files from one start to the next, unless its options say so.
+  virtual void keep_lists_in(const std::string& /*folder*/) {}
   /// The data section that rebuilds this, defaults included (without "type").
   virtual Json config() const = 0;
 };

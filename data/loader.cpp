@@ -1,40 +1,32 @@
 #include "data/loader.h"
 
 #include <algorithm>
-#include <array>
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <optional>
+#include <set>
 #include <system_error>
 #include <thread>
 
 #include "core/rng.h"
+#include "data/normalise.h"
 #include "data/resize.h"
 #include "data/transform.h"
 
 namespace nibble {
 namespace {
 
-/// (pixel / 255 - mean) / std in f32, by table.
-class Normalise {
- public:
-  explicit Normalise(const DataOptions& options) {
-    options.check();
-    for (size_t c = 0; c < 3; ++c)
-      for (size_t v = 0; v < 256; ++v)
-        table_[c][v] =
-            (static_cast<float>(v) / 255.f - static_cast<float>(options.mean[c])) / static_cast<float>(options.std[c]);
-  }
-  void operator()(const Image& image, float* out) const {
-    for (size_t i = 0; i < image.pixels.size(); i += 3)
-      for (size_t c = 0; c < 3; ++c) out[i + c] = table_[c][image.pixels[i + c]];
-  }
-
- private:
-  std::array<std::array<float, 256>, 3> table_;
-};
+/// The first `count` rows.
+Tensor first_rows(const Tensor& all, int64_t count) {
+  const Shape& shape = all.shape();
+  Tensor rows = Tensor::empty({count, shape[1], shape[2], shape[3]});
+  std::memcpy(rows.raw(), all.raw(), rows.bytes());
+  return rows;
+}
 
 using Order = std::vector<uint32_t>;
 
@@ -49,11 +41,19 @@ Order shuffled(int64_t size, const Rng& rng) {
 }  // namespace
 
 struct Loader::Impl {
+  struct Unreadable {
+    int64_t index = 0;
+    std::string why;
+  };
+  struct Made {
+    Batch batch;
+    std::vector<Unreadable> unreadable;
+  };
   /// One batch of the queue: asked for, then filled by a worker.
   struct Slot {
     int64_t batch = 0;
     bool ready = false;
-    Batch result;
+    Made result;
     std::exception_ptr error;
   };
   /// An epoch; workers keep the one they work for, and what they make for an old one is dropped.
@@ -69,12 +69,15 @@ struct Loader::Impl {
         dataset(std::move(set)),
         pipeline(o.train ? source.options().augment : source.options().transform),
         normalise(source.options()),
-        size(dataset->size()) {
+        size(dataset->size()),
+        limit(o.notice ? source.options().skip_unreadable : 0) {
     NIBBLE_CHECK(o.batch > 0 && o.workers >= 0 && o.prefetch > 0, "loader: expected batch > 0, workers >= 0 and ",
                  "prefetch > 0, got ", o.batch, ", ", o.workers, " and ", o.prefetch);
     NIBBLE_CHECK(size > 0 && size < int64_t{1} << 32, "loader: the dataset has ", size, " samples");
     NIBBLE_CHECK(!o.train || size >= o.batch, "loader: a batch of ", o.batch, " is larger than the training set of ",
                  size, " samples");
+    if (o.notice)
+      for (const std::string& note : dataset->notes()) o.notice(note);
     try {
       for (int i = 0; i < o.workers; ++i) workers.emplace_back([this] { work(); });
     } catch (const std::system_error& error) {
@@ -95,40 +98,78 @@ struct Loader::Impl {
 
   int64_t batches() const { return options.train ? size / options.batch : (size + options.batch - 1) / options.batch; }
 
-  Image sample(const Epoch& of, int64_t position, int& label) const {
-    const int64_t index = of.order.empty() ? position : of.order[static_cast<size_t>(position)];
-    Sample raw = dataset->get(index);
-    label = raw.label;
+  int64_t index_at(const Epoch& of, int64_t position) const {
+    return of.order.empty() ? position : of.order[static_cast<size_t>(position)];
+  }
+
+  Image prepared(const Epoch& of, int64_t index, Image image) const {
     const Rng rng = Rng(options.seed).named("augment").child(static_cast<uint64_t>(of.number));
     try {
-      return pipeline.apply(std::move(raw.image), rng.child(static_cast<uint64_t>(index)));
+      return pipeline.apply(std::move(image), rng.child(static_cast<uint64_t>(index)));
     } catch (const Error& error) {
       throw Error(concat_text("sample ", index, ": ", error.what()));
     }
   }
 
-  Batch make(const Epoch& of, int64_t number) const {
+  /// The sample, or nothing and a line in `unreadable` if such may be left out.
+  std::optional<Sample> read(int64_t index, std::vector<Unreadable>& unreadable) const {
+    try {
+      return dataset->get(index);
+    } catch (const Error& error) {
+      if (limit == 0) throw;
+      unreadable.push_back({index, error.what()});
+      return std::nullopt;
+    }
+  }
+
+  Made make(const Epoch& of, int64_t number) const {
     const int64_t first = number * options.batch, count = std::min<int64_t>(options.batch, size - first);
-    Batch batch;
-    batch.index = number;
-    batch.labels = Tensor::empty({count}, DType::i32);
+    Made made;
+    std::vector<int32_t> labels;
+    Tensor images;
     int height = 0, width = 0;
     for (int64_t i = 0; i < count; ++i) {
-      int label = 0;
-      const Image image = sample(of, first + i, label);
-      if (i == 0) {
+      const int64_t index = index_at(of, first + i);
+      std::optional<Sample> raw = read(index, made.unreadable);
+      if (!raw) continue;
+      const Image image = prepared(of, index, std::move(raw->image));
+      if (labels.empty()) {
         height = image.height, width = image.width;
-        batch.images = Tensor::empty({count, height, width, 3});
+        images = Tensor::empty({count, height, width, 3});
       }
       NIBBLE_CHECK(image.height == height && image.width == width, "loader: images of one batch have the sizes ",
                    height, "x", width, " and ", image.height, "x", image.width,
                    "; put a transform that makes them equal ('resize' and 'center_crop') into '",
                    options.train ? "augment" : "transform", "'");
-      batch.labels.mutable_data<int32_t>()[static_cast<size_t>(i)] = label;
-      normalise(image, batch.images.mutable_data<float>().data() + i * height * width * 3);
+      normalise(image, images.mutable_data<float>().data() + std::ssize(labels) * height * width * 3);
+      labels.push_back(raw->label);
     }
-    return batch;
+    const auto left = std::ssize(labels);
+    made.batch.index = number;
+    if (left == 0) return made;
+    made.batch.images = left == count ? images : first_rows(images, left);
+    made.batch.labels = Tensor::from<int32_t>({left}, labels);
+    return made;
   }
+
+  /// Names what was left out of a batch that is about to be handed on, in the order of the epoch whatever the number of
+  /// workers. Throws if there is more of it than allowed.
+  void account(const Made& made) {
+    for (const Unreadable& sample : made.unreadable) {
+      if (!left_out.insert(sample.index).second) continue;
+      last_unreadable = sample.why;
+      if (std::ssize(left_out) <= limit)
+        options.notice(concat_text("left out ", sample.why, " (", left_out.size(), " of at most ", limit, ")"));
+    }
+    NIBBLE_CHECK(std::ssize(left_out) <= limit, "data: ", left_out.size(), " of ", size,
+                 " images cannot be read, which is more than 'skip_unreadable' allows (", limit,
+                 "); the last one: ", last_unreadable);
+    NIBBLE_CHECK(made.batch.labels.defined() || !options.train, "data: none of the ", options.batch,
+                 " images of training batch ", made.batch.index, " can be read; the last one: ", last_unreadable);
+  }
+
+  /// The next batch, which is empty if none of its samples could be read; nothing at the end of the epoch.
+  std::optional<Batch> next();
 
   /// Queues batches until `prefetch` are waiting. Called with the mutex held.
   void refill() {
@@ -150,7 +191,7 @@ struct Loader::Impl {
       const std::shared_ptr<Slot> slot = todo.front().second;
       todo.pop_front();
       lock.unlock();
-      Batch result;
+      Made result;
       std::exception_ptr error;
       try {
         result = make(*of, slot->batch);
@@ -169,8 +210,10 @@ struct Loader::Impl {
   const std::shared_ptr<const Dataset> dataset;
   const Pipeline pipeline;
   const Normalise normalise;
-  const int64_t size;
+  const int64_t size, limit;
   std::shared_ptr<Epoch> epoch;
+  std::set<int64_t> left_out;  ///< samples that could not be read, over all epochs
+  std::string last_unreadable;
 
   std::mutex mutex;  ///< guards what follows, and the queue and slots of the epoch
   std::condition_variable wake_workers, wake_reader;
@@ -202,24 +245,33 @@ void Loader::start(int64_t epoch, int64_t first_batch) {
   if (!impl_->workers.empty()) impl_->refill();
 }
 
+std::optional<Batch> Loader::Impl::next() {
+  if (workers.empty()) {
+    if (epoch->next_to_queue >= batches()) return std::nullopt;
+    Made made = make(*epoch, epoch->next_to_queue);
+    account(made);
+    ++epoch->next_to_queue;
+    return std::move(made.batch);
+  }
+  std::unique_lock lock(mutex);
+  if (epoch->queue.empty()) return std::nullopt;
+  const std::shared_ptr<Slot> slot = epoch->queue.front();
+  wake_reader.wait(lock, [&] { return slot->ready; });
+  if (slot->error) std::rethrow_exception(slot->error);
+  account(slot->result);
+  epoch->queue.pop_front();
+  refill();
+  return std::move(slot->result.batch);
+}
+
 bool Loader::next(Batch& batch) {
   NIBBLE_CHECK(impl_->epoch, "loader: next() before start()");
-  Impl::Epoch& epoch = *impl_->epoch;
-  if (impl_->workers.empty()) {
-    if (epoch.next_to_queue >= impl_->batches()) return false;
-    batch = impl_->make(epoch, epoch.next_to_queue);
-    ++epoch.next_to_queue;
+  while (std::optional<Batch> made = impl_->next()) {
+    if (!made->labels.defined()) continue;  // nothing in it could be read
+    batch = std::move(*made);
     return true;
   }
-  std::unique_lock lock(impl_->mutex);
-  if (epoch.queue.empty()) return false;
-  const std::shared_ptr<Impl::Slot> slot = epoch.queue.front();
-  impl_->wake_reader.wait(lock, [&] { return slot->ready; });
-  if (slot->error) std::rethrow_exception(slot->error);
-  epoch.queue.pop_front();
-  impl_->refill();
-  batch = std::move(slot->result);
-  return true;
+  return false;
 }
 
 Tensor prepare_image(const DataSource& source, const Image& image) {

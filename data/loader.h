@@ -1,6 +1,8 @@
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "core/tensor.h"
 #include "data/dataset.h"
@@ -15,7 +17,8 @@ struct Batch {
 
 /// Delivers batches in a fixed order, decoded and augmented ahead of time by worker threads. What a batch holds is a
 /// function of (seed, epoch, batch number) only: neither the number of workers nor resuming in mid-epoch changes a bit.
-/// One thread at a time may call it.
+/// One thread at a time may call it. Samples that cannot be read are left out of their batch, which is then smaller, as
+/// long as they are not more than the source's "skip_unreadable" and somebody hears their names.
 class Loader {
  public:
   struct Options {
@@ -24,6 +27,9 @@ class Loader {
     int prefetch = 4;
     bool train = false;  ///< shuffle, augment, drop the incomplete last batch
     uint64_t seed = 1;
+    /// Told what the dataset has to say about itself, and the name of every sample left out, once; called by the
+    /// constructor and next(). Without it an unreadable sample is an error.
+    std::function<void(const std::string&)> notice = {};
   };
   /// `source` gives mean, std and transforms; it need not outlive the constructor. Throws if a training batch is larger
   /// than the dataset or the dataset is empty.

@@ -1,9 +1,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <ostream>
+#include <sstream>
 
+#include "apps/bench_crossover.h"
 #include "apps/bench_data.h"
 #include "apps/bench_kernels.h"
 #include "apps/bench_model.h"
@@ -17,6 +20,7 @@
 #include "apps/train_step.h"
 #include "apps/trained_model.h"
 #include "core/allocator.h"
+#include "core/file.h"
 #include "core/parallel.h"
 
 namespace nibble {
@@ -192,6 +196,48 @@ void print_data_on(const Json& json, std::ostream& out) {
   out << text;
 }
 
+constexpr const char* kCrossoverLayers = "64x56,128x28,256x14,16x32";
+
+/// "bench crossover" in a process of its own, since a process chooses its instruction set once.
+Json crossover_on(const std::string& isa, const std::string& layers, int64_t steps) {
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
+  NIBBLE_CHECK(program.find('\'') == std::string::npos, "bench: cannot start ", program, ": its path has a quote");
+  const std::string command = concat_text("'", program, "' bench crossover --json --isa ", isa, " --layers ", layers,
+                                          " --steps ", steps, " --threads ", threads());
+  FILE* pipe = popen(command.c_str(), "r");
+  NIBBLE_CHECK(pipe != nullptr, "bench: cannot start ", command);
+  std::string text;
+  char part[4096];
+  for (size_t n; (n = std::fread(part, 1, sizeof part, pipe)) > 0;) text.append(part, n);
+  NIBBLE_CHECK(pclose(pipe) == 0, "bench: failed: ", command);
+  return Json::parse(text)["isas"][0];
+}
+
+std::string today() {
+  const std::time_t now = std::time(nullptr);
+  char text[16];
+  std::strftime(text, sizeof text, "%Y-%m-%d", std::gmtime(&now));
+  return text;
+}
+
+Json measure_crossover(const Arguments& args, Console& console) {
+  const std::string text = args.has("--layers") ? args.text("--layers") : kCrossoverLayers;
+  const std::vector<CrossoverLayer> layers = crossover_layers(text);
+  const int64_t steps = args.integer("--steps", 30, 1, 1000000);
+  std::string command = concat_text("nibble bench crossover --threads ", threads(), " --steps ", steps);
+  if (text != kCrossoverLayers) command += " --layers " + text;
+  Json isas = Json::array();
+  if (args.has("--isa")) {
+    command += " --isa " + args.text("--isa");
+    Progress progress(console);
+    isas.push_back(bench_crossover(args.text("--isa"), layers, steps, progress));
+  } else {
+    for (const std::string& isa : crossover_isas()) isas.push_back(crossover_on(isa, text, steps));
+  }
+  if (args.has("--out")) command += " -o " + args.text("--out");
+  return {{"command", command}, {"date", today()}, {"steps", steps}, {"machine", machine_info()}, {"isas", isas}};
+}
+
 /// What "bench WORD" measures.
 struct Benchmark {
   Json (*measure)(const Arguments&, Console&);
@@ -202,16 +248,18 @@ struct Benchmark {
 Benchmark benchmark(const std::string& word) {
   if (word == "train") return {measure_training, print_training, 2};
   if (word == "kernels") return {measure_kernels, print_kernels_on, 1};
+  if (word == "crossover") return {measure_crossover, print_crossover, 1};
   if (word == "data") return {measure_data, print_data_on, 2};
   return {measure_inference, print_inference, 1};
 }
 
 int run_bench(const Arguments& args, Console& console) {
   if (args.positional().empty()) {
-    console.out << "train    images per second of the training step, on synthetic batches\n"
-                   "kernels  the convolution kernels alone, layer by layer, against the peak of their instructions\n"
-                   "data     images per second and core that are read and prepared for the network\n"
-                   "MODEL    images per second of a checkpoint or lowered model, on synthetic batches\n";
+    console.out << "train      images per second of the training step, on synthetic batches\n"
+                   "kernels    the convolution kernels alone, layer by layer, against the peak of their instructions\n"
+                   "crossover  bitwise kernels against int8 and float, by bits and instruction set, as Markdown\n"
+                   "data       images per second and core that are read and prepared for the network\n"
+                   "MODEL      images per second of a checkpoint or lowered model, on synthetic batches\n";
     return 0;
   }
   apply_isa(args, "bench");
@@ -220,10 +268,15 @@ int run_bench(const Arguments& args, Console& console) {
   if (args.positional().size() > chosen.arguments)
     throw UsageError("nibble bench: one benchmark at a time, got also '" + args.positional()[chosen.arguments] + "'");
   const Json json = chosen.measure(args, console);
+  std::ostringstream text;
   if (args.has("--json"))
-    console.out << json_text(json);
+    text << json_text(json);
   else
-    chosen.print(json, console.out);
+    chosen.print(json, text);
+  if (args.has("--out"))
+    write_file_atomically(args.text("--out"), text.str());
+  else
+    console.out << text.str();
   return 0;
 }
 
@@ -232,7 +285,7 @@ int run_bench(const Arguments& args, Console& console) {
 Command bench_command() {
   CommandSpec spec;
   spec.name = "bench";
-  spec.arguments = "[train [CONFIG] | kernels | data CONFIG_OR_FOLDER | RUN_OR_MODEL]";
+  spec.arguments = "[train [CONFIG] | kernels | crossover | data CONFIG_OR_FOLDER | RUN_OR_MODEL]";
   spec.max_arguments = 2;
   spec.doc =
       "measure speed and memory; without arguments, list the benchmarks.\n"
@@ -242,10 +295,15 @@ Command bench_command() {
       "\"bench kernels\" times the kernels of convolutions alone; the layers are those of ResNet-20, ResNet-18 and\n"
       "MobileNet-v1. \"bench data\" times reading and preparing the images of a config, or of a folder in ImageNet's "
       "form,\n"
-      "on one core.";
+      "on one core. \"bench crossover\" compares bitwise kernels with int8 and float ones for weights and inputs of 1 "
+      "to "
+      "4\n"
+      "bits, on every instruction set of this processor (or that of --isa): apps/results/bitwise.md is its output.";
   spec.options = {
       {"--batch", "N", "images per step; by default the config's, for a model 1", "", false},
       {"--steps", "N", "measured steps, after some that are not (30; for a model 50); images of data (200)", "", false},
+      {"--out", "FILE", "write the result there instead of printing it", "-o", false},
+      {"--layers", "CxS,...", "crossover: 3x3 layers, channels x size (64x56,128x28,256x14,16x32)", "", false},
       {"--per-layer", "", "a model: also the median time of every layer", "", false},
       option::threads(),
       option::isa(),

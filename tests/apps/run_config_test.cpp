@@ -1,6 +1,7 @@
 #include "apps/run_config.h"
 
 #include <filesystem>
+#include <set>
 
 #include "apps/run_parts.h"
 #include "core/file.h"
@@ -114,6 +115,9 @@ TEST_CASE("run config: every config in the repository builds") {
   int count = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(NIBBLE_SOURCE_DIR "/apps/configs")) {
     if (entry.path().extension() != ".json") continue;
+    // Those of the papers' tables are built in tests/apps/paper_configs_test.cpp, with few channels.
+    const auto folder = *std::filesystem::relative(entry.path(), NIBBLE_SOURCE_DIR "/apps/configs").begin();
+    if (std::set<std::string>{"baselines", "elq", "integer-only", "lq-nets", "lsq"}.contains(folder)) continue;
     CAPTURE(entry.path().string());
     const RunConfig config = load_run_config(entry.path().string(), {});
     CHECK(config.name == entry.path().stem().string());

@@ -59,3 +59,14 @@ TEST_CASE("folder: what is missing or damaged is named") {
   CHECK(mentions(error_of([] { make_source(R"({"type": "folder", "root": "/nowhere"})")->open(Split::train); }),
                  {"folder", "/nowhere"}));
 }
+
+TEST_CASE("folder: a config that says how many classes there are needs no images until they are opened") {
+  const auto source = make_source(R"({"type": "folder", "root": "/nowhere", "classes": 1000})");
+  CHECK(source->classes() == 1000);
+  CHECK(mentions(error_of([&] { source->open(Split::train); }), {"/nowhere"}));
+  const TempFolder folder;
+  folder.write("train/n01/a.png", golden::png_rgb);
+  CHECK(source_at(folder, R"(, "classes": 1)")->open(Split::train)->size() == 1);
+  CHECK(mentions(error_of([&] { source_at(folder, R"(, "classes": 2)")->open(Split::train); }),
+                 {"'classes' says 2", "there are 1", folder.path()}));
+}

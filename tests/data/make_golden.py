@@ -59,7 +59,8 @@ for name, (image, options) in files.items():
     data = encoded(image, **options)
     array(name, data)
     array(name + "_pixels", Image.open(io.BytesIO(data)).convert("RGB").tobytes())
-for height, width, to_height, to_width in [(13, 17, 5, 7), (7, 5, 11, 16), (20, 20, 9, 20), (3, 40, 3, 6), (1, 1, 4, 3)]:
+sizes = [(13, 17, 5, 7), (7, 5, 11, 16), (20, 20, 9, 20), (3, 40, 3, 6), (1, 1, 4, 3), (75, 50, 8, 8)]
+for height, width, to_height, to_width in sizes:
     small = pattern(height, width).resize((to_width, to_height), Image.BILINEAR)
     array(f"resized_{height}x{width}_to_{to_height}x{to_width}", small.tobytes())
 print("\n}  // namespace nibble::golden")

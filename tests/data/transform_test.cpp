@@ -1,5 +1,7 @@
 #include "data/transform.h"
 
+#include <array>
+#include <cmath>
 #include <set>
 
 #include "data/resize.h"
@@ -30,6 +32,8 @@ TEST_CASE("resize: agrees with Pillow's bilinear filter, shrinking, growing and 
   CHECK(distance(resize(pattern(20, 20), 9, 20).pixels, golden::resized_20x20_to_9x20) <= 1);
   CHECK(distance(resize(pattern(3, 40), 3, 6).pixels, golden::resized_3x40_to_3x6) <= 1);
   CHECK(distance(resize(pattern(1, 1), 4, 3).pixels, golden::resized_1x1_to_4x3) <= 1);
+  const std::string squash = R"([{"type": "resize", "size": 8, "keep_aspect": false}])";
+  CHECK(distance(applied(squash, pattern(75, 50), 1).pixels, golden::resized_75x50_to_8x8) <= 1);
   CHECK(resize(pattern(9, 8), 9, 8).pixels == pattern(9, 8).pixels);
 }
 
@@ -112,6 +116,76 @@ TEST_CASE("random_resized_crop: gives the size it is told for images of any shap
     }
   const std::string whole = R"([{"type": "random_resized_crop", "size": 8, "scale": [1, 1], "ratio": [1, 1]}])";
   CHECK(applied(whole, pattern(16, 16), 3).pixels == resize(pattern(16, 16), 8, 8).pixels);
+}
+
+TEST_CASE("random_crop: every place occurs, and small images are refused") {
+  const Image image = pattern(6, 7);
+  std::set<std::pair<int, int>> places;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    const Image cut = applied(R"([{"type": "random_crop", "size": 5}])", image, seed);
+    REQUIRE(cut.height == 5);
+    REQUIRE(cut.width == 5);
+    for (int top = 0; top < 2; ++top)
+      for (int left = 0; left < 3; ++left)
+        if (cut.pixels == crop(image, top, left, 5, 5).pixels) places.insert({top, left});
+  }
+  CHECK(places.size() == 6);
+  CHECK(mentions(error_of([&] { applied(R"(["random_crop"])", image, 1); }), {"random_crop", "224", "6x7", "resize"}));
+}
+
+TEST_CASE("color_jitter: each change is fb.resnet.torch's blend, in every order") {
+  const Image image = pattern(9, 8);
+  const auto grey = [](const double* p) { return 0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2]; };
+  std::set<std::array<size_t, 3>> orders;
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    Rng rng = Rng(seed).child(0);
+    std::array<size_t, 3> order = {0, 1, 2};
+    std::swap(order[2], order[rng.next_below(3)]);
+    std::swap(order[1], order[rng.next_below(2)]);
+    orders.insert(order);
+    const std::array<double, 3> strength = {0.4, 0.2, 0.3};
+    std::vector<double> x(image.pixels.begin(), image.pixels.end());
+    for (const size_t kind : order) {
+      const double a = 1 + strength[kind] * (2 * static_cast<double>(rng.next_uniform()) - 1);
+      CHECK(std::abs(a - 1) <= strength[kind]);
+      double mean = 0;
+      for (size_t i = 0; i < x.size(); i += 3) mean += grey(&x[i]) * 3 / static_cast<double>(x.size());
+      for (size_t i = 0; i < x.size(); i += 3) {
+        const double g = kind == 0 ? 0 : kind == 1 ? mean : grey(&x[i]);
+        for (size_t c = 0; c < 3; ++c) x[i + c] = a * x[i + c] + (1 - a) * g;
+      }
+    }
+    std::vector<uint8_t> expected;
+    for (const double v : x) expected.push_back(static_cast<uint8_t>(std::lround(std::clamp(v, 0.0, 255.0))));
+    const std::string json = R"([{"type": "color_jitter", "brightness": 0.4, "contrast": 0.2, "saturation": 0.3}])";
+    CHECK(distance(applied(json, image, seed).pixels, expected) <= 1);
+  }
+  CHECK(orders.size() == 6);
+  const std::string none = R"([{"type": "color_jitter", "brightness": 0, "contrast": 0, "saturation": 0}])";
+  CHECK(applied(none, image, 1).pixels == image.pixels);
+  CHECK(applied(R"(["color_jitter"])", image, 1).pixels != image.pixels);
+}
+
+TEST_CASE("lighting: shifts all pixels by one colour with the variances of ImageNet's components") {
+  const Image grey{1, 1, {128, 128, 128}};
+  constexpr double axis[3][3] = {{-0.5675, 0.7192, 0.4009}, {-0.5808, -0.0045, -0.8140}, {-0.5836, -0.6948, 0.4203}};
+  constexpr double variance[3] = {0.2175, 0.0188, 0.0045};
+  constexpr int count = 4000;
+  std::array<double, 3> square{};
+  for (uint64_t seed = 0; seed < count; ++seed) {
+    const Image lit = applied(R"([{"type": "lighting", "std": 0.5}])", grey, seed);
+    for (size_t c = 0; c < 3; ++c) square[c] += std::pow(lit.pixels[c] - 128.0, 2) / count;
+  }
+  for (size_t c = 0; c < 3; ++c) {
+    double expected = 0;
+    for (size_t k = 0; k < 3; ++k) expected += std::pow(axis[c][k] * variance[k] * 0.5 * 255, 2);
+    CHECK(square[c] == doctest::Approx(expected + 1.0 / 12).epsilon(0.08));  // 1/12: of rounding
+  }
+  const Image image = pattern(4, 5);
+  const Image lit = applied(R"(["lighting"])", image, 3);
+  const int red = lit.pixels[3] - image.pixels[3];
+  for (size_t i = 0; i < image.pixels.size(); i += 3) CHECK(lit.pixels[i] == std::clamp(image.pixels[i] + red, 0, 255));
+  CHECK(applied(R"([{"type": "lighting", "std": 0}])", image, 3).pixels == image.pixels);
 }
 
 TEST_CASE("pipeline: a bad list is a usage error at its pointer") {

@@ -280,13 +280,14 @@ void fill_outcome(BitConvPlan& p, const BitConvSpec& s) {
   o.zero = e.zero, o.lo = e.lo, o.hi = e.hi;
 }
 
-/// Cycles per tap and 32 input channels, measured by `nibble bench crossover` and rounded.
+/// Cycles per tap and 32 input channels, measured with avx512bits and avx2 (README.md) and rounded; only their ratios
+/// matter.
 struct Costs {
-  double planes;     ///< of a pair of planes, for `lanes` output channels
+  double planes;     ///< of a pair of planes, for a quarter of `table_lanes` output channels
   double tables[5];  ///< of a plane of weights, for `table_lanes`, by bits of activations
   double build;      ///< of the tables of a pixel
 };
-constexpr Costs kByPopcount{1.65, {0, 8.5, 9.5, 10.5, 15.5}, 30}, kByShuffles{2.9, {0, 9.5, 10.5, 12.5, 16}, 30};
+constexpr Costs kByPopcount{1.65, {0, 8.5, 9.5, 10.5, 15.5}, 30}, kByShuffles{3.3, {0, 9.5, 10.5, 12.5, 16}, 30};
 
 /// By look-up each pixel's tables are built once, and each replaces a_bits counts.
 bool prefers_tables(const BitConvPlan& p) {
@@ -295,7 +296,11 @@ bool prefers_tables(const BitConvPlan& p) {
   const int64_t out = p.out / p.geometry.groups, taps = int64_t{p.kh} * p.kw;
   const auto vectors = [out](int64_t lanes) { return static_cast<double>((out + lanes - 1) / lanes); };
   if (p.group_in < 16) return false;
-  const double planes = cost.planes * p.w_bits * p.a_bits * vectors(k.lanes);
+  const double quarters = 4.0 * static_cast<double>(k.lanes) / static_cast<double>(k.table_lanes);
+  // Rows of taps are rounded up to words of 32 bits.
+  const int64_t bits = p.kw * round_up(p.group_in, 8);
+  const double words = static_cast<double>(round_up(bits, 32)) / static_cast<double>(p.kw * p.group_in);
+  const double planes = cost.planes * p.w_bits * p.a_bits * vectors(k.lanes) * quarters * words;
   const double built = cost.build * p.geometry.stride_h * p.geometry.stride_w / static_cast<double>(taps);
   return cost.tables[p.a_bits] * p.w_bits * vectors(k.table_lanes) + built < planes;
 }
