@@ -41,8 +41,8 @@ void check_fits(const Graph& graph, const DataSource& source, const Config& sect
 /// The config with every default filled in: what a run's config.json and its checkpoints hold.
 Json resolved_config(const RunConfig& config, const RunParts& parts);
 
-/// A run's recorded config with the defaults of options that the program which recorded it did not know yet; as it is if
-/// it cannot be built any more. `ours` tells where the images are now.
+/// A run's recorded config with the defaults of options that the program which recorded it did not know yet; as it is
+/// if it cannot be built any more. `ours` tells where the images are now.
 Json with_defaults(const Json& recorded, const Json& ours, const std::string& file);
 
 /// JSON pointers of the values in which two resolved configs differ, those that cannot change a result (names, notes,

@@ -19,8 +19,8 @@ struct BlasInfo {
   std::string core;     ///< the processor whose kernels OpenBLAS chose, or ""
   std::string warning;  ///< "" unless the processor can do more than the chosen kernels use
 };
-/// What OPENBLAS_CORETYPE should have been when the program started: OpenBLAS does not know every processor and then takes
-/// its oldest kernels. Empty if the choice is right.
+/// What OPENBLAS_CORETYPE should have been when the program started: OpenBLAS does not know every processor and then
+/// takes its oldest kernels. Empty if the choice is right.
 std::string better_blas_core();
 /// For the header of a run.
 BlasInfo blas_info();
