@@ -10,6 +10,7 @@
 #include "core/bit_hash.h"
 #include "core/ops.h"
 #include "data/loader.h"
+#include "quant/lowering/lower.h"
 
 namespace nibble {
 namespace {
@@ -50,7 +51,8 @@ Json predict_one(const TrainedModel& model, const DataSource& source, const std:
 int run_predict(const Arguments& args, Console& console) {
   apply_isa(args, "predict");
   apply_threads(args);
-  const TrainedModel model = load_trained(find_checkpoint(args.positional()[0]));
+  TrainedModel model = load_trained(find_checkpoint(args.positional()[0]));
+  model.graph = evaluated(model.graph).graph;
   const auto source = build_source(choose_data(model.config, args.text("--data")));
   const std::vector<std::string> names = names_of(model, *source);
   Json list = Json::array();

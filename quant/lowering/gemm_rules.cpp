@@ -25,7 +25,7 @@ std::vector<Engine> candidates_for(const std::string& wanted) {
   std::vector<Engine> list(engines().begin(), engines().end());
   if (wanted != "auto" && wanted != "float")
     std::erase_if(list, [](const Engine& e) { return std::string_view(e.name) == "float"; });
-  std::ranges::stable_partition(list, [&](const Engine& e) { return e.name == wanted; });
+  std::stable_partition(list.begin(), list.end(), [&](const Engine& e) { return e.name == wanted; });
   return list;
 }
 
