@@ -56,8 +56,7 @@ row() {
 # LABEL BITS NAME: a row for the fake-quantized network and one for the lowered one.
 rows() {
   local checkpoint=$run/$3/last.safetensors model=$run/$3.nib kinds
-  build/nibble lower "$checkpoint" -o "$model" >/dev/null
-  kinds=$(build/nibble lower "$checkpoint" --explain | sed -nE 's/^ *engine ([a-z0-9]+).*/\1/p' | sort -u | paste -sd+)
+  kinds=$(build/nibble lower "$checkpoint" -o "$model" --explain | sed -nE 's/^ *engine ([a-z0-9]+).*/\1/p' | sort -u | paste -sd+)
   row "$1" "$2" 'fake quantizers' "$checkpoint" "$(build/nibble inspect "$checkpoint" --json | number size_bytes)" --in-float
   row '' '' "$kinds" "$model" "$(wc -c <"$model")"
   verdicts+="$(printf '%-26s %s' "$1" "$(build/nibble verify "$checkpoint" "$model" | tail -n 1)")"$'\n'

@@ -71,12 +71,13 @@ std::vector<std::string> state_mismatches(const Graph& trained, const Graph& low
 
 void add_batch(ModelParity& parity, const Graph& trained, const Graph& on_codes, const Graph& lowered,
                const Tensor& images, const Tensor& labels) {
-  merge(parity.edges, compare(trained, on_codes, lowered, images));
-  const Tensor before = on_codes.forward(images, {Mode::eval}), after = lowered.forward(images, {Mode::eval});
-  add_batch(parity.real, trained.forward(images, {Mode::eval}), labels);
-  add_batch(parity.trained, before, labels);
-  add_batch(parity.lowered, after, labels);
-  for (int64_t i = 0; i < before.dim(0); ++i) parity.agree += best_class(before, i) == best_class(after, i);
+  const Comparison found = compare(trained, on_codes, lowered, images);
+  merge(parity.edges, found.edges);
+  add_batch(parity.real, found.trained, labels);
+  add_batch(parity.trained, found.on_codes, labels);
+  add_batch(parity.lowered, found.lowered, labels);
+  for (int64_t i = 0; i < images.dim(0); ++i)
+    parity.agree += best_class(found.on_codes, i) == best_class(found.lowered, i);
 }
 
 }  // namespace nibble

@@ -47,20 +47,24 @@ void unpack_codes(const Tensor& packed, int bits, std::span<uint8_t> codes) {
   const auto count = static_cast<int64_t>(codes.size()), bytes = packed_bytes(count, bits);
   NIBBLE_CHECK(packed.dtype() == DType::u8 && packed.shape() == Shape{bytes}, "packed codes: ", count, " codes of ",
                bits, " bits take u8 [", bytes, "], found ", name_of(packed.dtype()), " ", packed.shape());
+  unpack_some(packed, bits, 0, codes);
+  const int64_t used = count * bits % 8;
+  NIBBLE_CHECK(used == 0 || packed.data<uint8_t>().back() >> used == 0, "packed codes: the ", 8 - used,
+               " bits behind the last code must be 0");
+}
+
+void unpack_some(const Tensor& packed, int bits, int64_t first, std::span<uint8_t> codes) {
   const auto from = packed.data<uint8_t>();
   if (bits == 8) {
-    std::ranges::copy(from, codes.begin());
+    std::ranges::copy(from.subspan(static_cast<size_t>(first), codes.size()), codes.begin());
     return;
   }
   const unsigned mask = (1u << bits) - 1;
   for (size_t i = 0; i < codes.size(); ++i) {
-    const size_t at = i * static_cast<size_t>(bits);
+    const size_t at = (static_cast<size_t>(first) + i) * static_cast<size_t>(bits);
     const unsigned high = at / 8 + 1 < from.size() ? from[at / 8 + 1] : 0u;
     codes[i] = static_cast<uint8_t>((from[at / 8] | high << 8) >> at % 8 & mask);
   }
-  const int64_t used = count * bits % 8;
-  NIBBLE_CHECK(used == 0 || from.back() >> used == 0, "packed codes: the ", 8 - used,
-               " bits behind the last code must be 0");
 }
 
 int packed_bits(const Grid& grid) { return std::max(1, bits_of(grid)); }

@@ -14,7 +14,9 @@ int64_t packed_bytes(int64_t count, int bits);
 Tensor pack_codes(const Tensor& codes, int bits);
 /// The reverse. Throws unless there are exactly the bytes that the shape takes and the left-over bits are 0.
 Tensor unpack_codes(const Tensor& packed, const Shape& shape, int bits);
-/// The same into `codes`, for as many as there are.
+/// Codes first, first + 1, ... of a string that has them, as many as `codes` takes; nothing is checked.
+void unpack_some(const Tensor& packed, int bits, int64_t first, std::span<uint8_t> codes);
+/// All into `codes`, for as many as there are, checked as above.
 void unpack_codes(const Tensor& packed, int bits, std::span<uint8_t> codes);
 
 /// Bits that a code of this grid takes when packed: those of bits_of(), at least 1.

@@ -29,14 +29,6 @@ Tensor shifted(const Tensor& x, int shift) {
   return y;
 }
 
-void run(const bits::BitConv& plan, const Tensor& x, const Tensor& y) {
-  const int64_t h = x.dim(1), w = x.dim(2);
-  const Tensor scratch = Tensor::empty({plan.scratch_bytes(h, w) * threads()}, DType::u8);
-  plan.run(x.data<uint8_t>().data(), x.dim(0), h, w, y.raw(), {scratch.raw(), scratch.bytes()});
-}
-
-/// As the options, but prefixed.
-constexpr const char* kInputPrefix = "in_";
 constexpr size_t kMostThresholds = 15;
 
 /// What the options say twice, and what the plan would not look at.
@@ -68,14 +60,7 @@ void check_levels(const BitConvLayer::Options& o) {
 }  // namespace
 
 void BitConvLayer::Options::fields(Fields& f) {
-  f.required()("in", in, "input channels or features", {1, 1 << 20});
-  f.required()("out", out, "output channels or features", {1, 1 << 20});
-  extent_field(f, "kernel", kernel, "extent of the window");
-  extent_field(f, "stride", stride, "distance of the windows");
-  pad_field(f, "pad", pad, "pixels of 0 around the image; \"same\" is TensorFlow's SAME");
-  extent_field(f, "dilation", dilation, "distance of the taps");
-  f("groups", groups, "blocks of channels that are convolved apart", {1, 1 << 20});
-  f("linear", linear, "the input is (N, in), the output (N, out)");
+  GemmWindow::fields(f, 1 << 20);
   f("w_bits", w_bits, "bits of a weight", {1, 4});
   f("a_bits", a_bits, "bits of an activation", {1, 8});
   f("a_shift", a_shift, "bits of an activation's code below those", {0, 1});
@@ -84,7 +69,7 @@ void BitConvLayer::Options::fields(Fields& f) {
   f("per_channel", per_channel, "every output channel has its own levels");
   f("a_offset", a_offset, "the activation of bits 0");
   f("a_basis", a_basis, "what each bit of an activation adds");
-  input.fields(f, kInputPrefix);
+  input.fields(f, "in_");
   f("real", real, "the output is reals (f32), not codes");
   f("rounds", rounds, "the output's codes come from rounding, not from thresholds");
   coding.fields(f);
@@ -114,18 +99,13 @@ BitConvLayer::BitConvLayer(const Options& options) : options_(options) {
   const Options& o = options;
   o.coding.check();
   o.input.check();
-  NIBBLE_CHECK(o.in % o.groups == 0 && o.out % o.groups == 0, "bit_conv: groups must divide both channel counts, got ",
-               "in ", o.in, ", out ", o.out, ", groups ", o.groups);
-  NIBBLE_CHECK(!o.linear || (o.kernel == Extent2{} && o.stride == Extent2{} && o.dilation == Extent2{} &&
-                             o.groups == 1 && !o.pad.same && o.pad.pixels == Padding{}),
-               "bit_conv: a linear layer has no window");
+  o.check("bit_conv");
   check_levels(o);
   if (!o.real && o.rounds)
     NIBBLE_CHECK(o.coding.uniform() && o.coding.unit == 1 && o.lo <= o.hi && o.hi <= o.coding.highest(),
                  "bit_conv: expected an equally spaced output with lo <= hi <= ", o.coding.highest(), ", got lo ", o.lo,
                  ", hi ", o.hi);
-  const int64_t weights = Shape{o.out, o.in / o.groups, o.kernel.h, o.kernel.w}.numel(),
-                columns = o.per_channel ? o.out : 1;
+  const int64_t weights = o.weight_shape().numel(), columns = o.per_channel ? o.out : 1;
   state_.weight = new_buffer({nibble::packed_bytes(weights, o.w_bits)}, DType::u8, "bit_conv");
   state_.w_offset = new_buffer({columns}, DType::f32, "bit_conv");
   state_.w_basis = new_buffer({o.w_bits, columns}, DType::f32, "bit_conv");
@@ -143,7 +123,7 @@ void BitConvLayer::visit(StateVisitor& visitor) {
 void BitConvLayer::after_load() {
   const std::lock_guard lock(mutex_);
   plans_.clear();
-  const Padding pad = options_.pad.same ? Padding{} : options_.pad.pixels;
+  const Padding pad = options_.padding();
   // For the other engine, too, the plan is what refuses numbers out of their range.
   const auto plan = std::make_shared<const bits::BitConv>(spec(pad));
   if (options_.engine == "float")
@@ -165,10 +145,10 @@ bits::BitConvSpec BitConvLayer::spec(const Padding& pad) const {
   spec.out_channels = o.out;
   spec.kh = o.kernel.h;
   spec.kw = o.kernel.w;
-  spec.geometry = {o.stride.h, o.stride.w, pad, o.dilation.h, o.dilation.w, o.groups};
+  spec.geometry = o.geometry(pad);
   spec.w_bits = o.w_bits;
   spec.a_bits = o.a_bits;
-  const auto codes = unpack_codes(state_.weight, {o.out, o.in / o.groups, o.kernel.h, o.kernel.w}, o.w_bits);
+  const auto codes = unpack_codes(state_.weight, o.weight_shape(), o.w_bits);
   spec.weights.assign(codes.data<uint8_t>().begin(), codes.data<uint8_t>().end());
   spec.rule = o.rule == "integer" ? bits::BitConvSpec::Rule::integer : bits::BitConvSpec::Rule::learned;
   const int64_t columns = state_.w_offset.numel();
@@ -189,11 +169,6 @@ bits::BitConvSpec BitConvLayer::spec(const Padding& pad) const {
   return spec;
 }
 
-Padding BitConvLayer::padding_for(int64_t h, int64_t w) const {
-  const Options& o = options_;
-  return o.pad.same ? same_padding(h, w, o.kernel, o.stride, o.dilation) : o.pad.pixels;
-}
-
 std::shared_ptr<const bits::BitConv> BitConvLayer::plan_for(const Padding& pad) {
   const std::lock_guard lock(mutex_);
   auto& plan = plans_[{pad.top, pad.bottom, pad.left, pad.right}];
@@ -207,29 +182,23 @@ Tensor BitConvLayer::compute(Inputs in) {
   NIBBLE_CHECK(in[0].rank() == (o.linear ? 2 : 4) && in[0].dim(-1) == o.in, "bit_conv: expected an input ",
                o.linear ? "(N, " : "(N, H, W, ", o.in, "), got ", in[0].shape());
   const int64_t n = in[0].dim(0), h = o.linear ? 1 : in[0].dim(1), w = o.linear ? 1 : in[0].dim(2);
-  const Padding pad = padding_for(h, w);
+  const Padding pad = o.padding(h, w);
   const double read = static_cast<double>(h + pad.top + pad.bottom) * static_cast<double>(w + pad.left + pad.right);
   NIBBLE_CHECK(read * o.in <= static_cast<double>(kMostActivations), "bit_conv: an image of ", h, "x", w, "x", o.in,
                " is too large with its border of ", pad.top, "/", pad.bottom, "/", pad.left, "/", pad.right);
-  const int64_t out_h = conv_extent(h, o.kernel.h, o.stride.h, pad.top, pad.bottom, o.dilation.h);
-  const int64_t out_w = conv_extent(w, o.kernel.w, o.stride.w, pad.left, pad.right, o.dilation.w);
-  const Tensor y = new_output(*this, {n, out_h, out_w, o.out}, o.real ? DType::f32 : DType::u8);
+  const Tensor y = new_output(*this, o.output(n, h, w, pad), o.real ? DType::f32 : DType::u8);
   const Tensor x = shifted(in[0], o.a_shift).view({n, h, w, o.in});
   if (float_ != nullptr)
     float_->run(x, pad, y);
   else
-    run(*plan_for(pad), x, y);
+    run_plan(*plan_for(pad), x, y);
   return o.linear ? y.view({n, o.out}) : y;
 }
 
 std::string BitConvLayer::signature() const {
   const Options& o = options_;
-  const Padding& p = o.pad.pixels;
   return concat_text(o.engine == "float" ? "float" : describe(), ", ", o.rule, ", ", o.w_bits, "x", o.a_bits, " bits, ",
-                     o.kernel.h, "x", o.kernel.w, " ", o.in, " to ", o.out, " channels, stride ", o.stride.h, "x",
-                     o.stride.w, ", groups ", o.groups, ", pad ",
-                     o.pad.same ? "same" : concat_text(p.top, "/", p.bottom, "/", p.left, "/", p.right), ", dilation ",
-                     o.dilation.h, "x", o.dilation.w, o.real ? ", reals" : "");
+                     o.text(), o.real ? ", reals" : "");
 }
 
 int64_t BitConvLayer::plan_bytes() const {
@@ -240,7 +209,9 @@ int64_t BitConvLayer::plan_bytes() const {
 }
 
 std::string BitConvLayer::describe() const {
-  return bits::BitConv(spec(options_.pad.same ? Padding{} : options_.pad.pixels)).describe();
+  const std::lock_guard lock(mutex_);
+  if (!plans_.empty()) return plans_.begin()->second->describe();
+  return bits::BitConv(spec(options_.padding())).describe();
 }
 
 NIBBLE_REGISTER_LAYER(BitConvLayer, "bit_conv", "Lowered: a convolution or linear layer of few bits, on bit planes.");

@@ -5,9 +5,9 @@
 #include <memory>
 #include <mutex>
 
-#include "layers/geometry.h"
 #include "quant/kernels/bit_conv/bit_conv.h"
 #include "quant/lowering/float_bits.h"
+#include "quant/lowering/gemm_window.h"
 #include "quant/lowering/lowered_layer.h"
 
 namespace nibble {
@@ -21,13 +21,7 @@ namespace nibble {
 ///   scale, offset  f32 (out)
 class BitConvLayer final : public LoweredLayer {
  public:
-  struct Options {
-    int in = 1, out = 1;
-    Extent2 kernel{1, 1}, stride{1, 1};
-    PadOption pad{};
-    Extent2 dilation{1, 1};
-    int groups = 1;
-    bool linear = false;
+  struct Options : GemmWindow {
     int w_bits = 1, a_bits = 1;
     int a_shift = 0;              ///< bit j of an activation is bit a_shift + j of its code
     std::string engine = "bits";  ///< or "float": the same bits out of f32 arithmetic (FloatBits)
@@ -72,7 +66,6 @@ class BitConvLayer final : public LoweredLayer {
  private:
   Tensor compute(Inputs in) override;
   bits::BitConvSpec spec(const Padding& pad) const;
-  Padding padding_for(int64_t h, int64_t w) const;
   /// The plan for a border: one for all inputs unless the border depends on them.
   std::shared_ptr<const bits::BitConv> plan_for(const Padding& pad);
 

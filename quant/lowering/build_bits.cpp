@@ -126,20 +126,8 @@ void describe_steps(const GemmSite& site, BitConvLayer::Options& o) {
 }
 
 BitConvLayer::Options options_of(const GemmSite& site, const WeightBits& w, const std::string& engine) {
-  const GemmForm& gemm = site.gemm;
-  const Shape& shape = w.codes.shape();
-  const ConvGeometry& g = gemm.geometry;
   BitConvLayer::Options o;
-  o.linear = shape.rank() == 2;
-  o.groups = g.groups;
-  o.in = static_cast<int>(shape[1] * g.groups);
-  o.out = static_cast<int>(shape[0]);
-  if (!o.linear) {
-    o.kernel = {static_cast<int>(shape[2]), static_cast<int>(shape[3])};
-    o.stride = {g.stride_h, g.stride_w};
-    o.pad = {g.pad, gemm.same_padding};
-    o.dilation = {g.dilation_h, g.dilation_w};
-  }
+  o.take(site.gemm, w.codes.shape());
   o.engine = engine;
   o.w_bits = w.bits;
   o.rule = w.whole ? "integer" : "learned";

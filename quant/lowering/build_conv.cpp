@@ -31,20 +31,8 @@ double largest_sum(const WeightCodes& w, size_t c, const Coding& in) {
 }
 
 Int8ConvLayer::Options options_of(const GemmSite& site, const WeightCodes& weight, const std::string& engine) {
-  const GemmForm& gemm = site.gemm;
-  const Shape& w = weight.codes.shape();
-  const ConvGeometry& g = gemm.geometry;
   Int8ConvLayer::Options o;
-  o.linear = w.rank() == 2;
-  o.groups = g.groups;
-  o.in = static_cast<int>(w[1] * g.groups);
-  o.out = static_cast<int>(w[0]);
-  if (!o.linear) {
-    o.kernel = {static_cast<int>(w[2]), static_cast<int>(w[3])};
-    o.stride = {g.stride_h, g.stride_w};
-    o.pad = {g.pad, gemm.same_padding};
-    o.dilation = {g.dilation_h, g.dilation_w};
-  }
+  o.take(site.gemm, weight.codes.shape());
   o.bits = bits_for(weight.levels);
   o.halves = weight.unit == 2;
   o.zero_per_channel = weight.zero.size() > 1;

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "core/parallel.h"
 #include "layers/packed.h"
 
 namespace nibble {
@@ -18,12 +17,6 @@ std::vector<T> list_of(const Tensor& tensor) {
   return {values.begin(), values.end()};
 }
 
-void run(const int8::Int8Conv& plan, const Tensor& x, const Tensor& y) {
-  const int64_t h = x.dim(1), w = x.dim(2);
-  const Tensor scratch = Tensor::empty({plan.scratch_bytes(h, w) * threads()}, DType::u8);
-  plan.run(x.data<uint8_t>().data(), x.dim(0), h, w, y.raw(), {scratch.raw(), scratch.bytes()});
-}
-
 void check_finite(const char* what, const Tensor& tensor) {
   if (!tensor.defined()) return;
   for (const float v : tensor.data<float>())
@@ -33,14 +26,7 @@ void check_finite(const char* what, const Tensor& tensor) {
 }  // namespace
 
 void Int8ConvLayer::Options::fields(Fields& f) {
-  f.required()("in", in, "input channels or features", {1, 1 << 28});
-  f.required()("out", out, "output channels or features", {1, 1 << 28});
-  extent_field(f, "kernel", kernel, "extent of the window");
-  extent_field(f, "stride", stride, "distance of the windows");
-  pad_field(f, "pad", pad, "pixels of 0 around the image; \"same\" is TensorFlow's SAME");
-  extent_field(f, "dilation", dilation, "distance of the taps");
-  f("groups", groups, "blocks of channels that are convolved apart", {1, 1 << 20});
-  f("linear", linear, "the input is (N, in), the output (N, out)");
+  GemmWindow::fields(f, 1 << 28);
   f("bits", bits, "width of the packed weight codes", {1, 8});
   f("halves", halves, "weight zeros count half steps");
   f("zero_per_channel", zero_per_channel, "every output channel has its own weight zero");
@@ -58,16 +44,12 @@ void Int8ConvLayer::Options::fields(Fields& f) {
 Int8ConvLayer::Int8ConvLayer(const Options& options) : options_(options) {
   const Options& o = options;
   check_uniform("int8_conv", o.coding);
-  NIBBLE_CHECK(o.in % o.groups == 0 && o.out % o.groups == 0, "int8_conv: groups must divide both channel counts, got ",
-               "in ", o.in, ", out ", o.out, ", groups ", o.groups);
+  o.check("int8_conv");
   NIBBLE_CHECK(o.coding.unit == 1 && o.lo <= o.hi && o.hi <= o.coding.highest(),
                "int8_conv: expected lo <= hi <= ", o.coding.highest(), " and unit 1, got lo ", o.lo, ", hi ", o.hi,
                ", unit ", o.coding.unit);
-  NIBBLE_CHECK(!o.linear || (o.kernel == Extent2{} && o.stride == Extent2{} && o.dilation == Extent2{} &&
-                             o.groups == 1 && !o.pad.same && o.pad.pixels == Padding{}),
-               "int8_conv: a linear layer has no window");
   NIBBLE_CHECK(!o.sum_term || !fixed_codes(), "int8_conv: fixed-point codes have no sum term");
-  const int64_t weights = Shape{o.out, o.in / o.groups, o.kernel.h, o.kernel.w}.numel();
+  const int64_t weights = o.weight_shape().numel();
   state_.weight = new_buffer({packed_bytes(weights, o.bits)}, DType::u8, "int8_conv");
   state_.weight_zero = new_buffer({o.zero_per_channel ? o.out : 1}, DType::i32, "int8_conv");
   if (fixed_codes()) {
@@ -99,7 +81,7 @@ void Int8ConvLayer::after_load() {
   for (const auto& [what, tensor] :
        {std::pair{"scale", state_.scale}, std::pair{"offset", state_.offset}, std::pair{"sum_scale", state_.sum_scale}})
     check_finite(what, tensor);
-  const Padding pad = options_.pad.same ? Padding{} : options_.pad.pixels;
+  const Padding pad = options_.padding();
   // For the other engine, too, the plan is what refuses numbers out of their range.
   const auto plan = std::make_shared<const int8::Int8Conv>(spec(pad));
   if (options_.engine == "float")
@@ -136,8 +118,8 @@ int8::Int8ConvSpec Int8ConvLayer::spec(const Padding& pad) const {
   spec.out_channels = o.out;
   spec.kh = o.kernel.h;
   spec.kw = o.kernel.w;
-  spec.geometry = {o.stride.h, o.stride.w, pad, o.dilation.h, o.dilation.w, o.groups};
-  spec.weights.resize(static_cast<size_t>(Shape{o.out, o.in / o.groups, o.kernel.h, o.kernel.w}.numel()));
+  spec.geometry = o.geometry(pad);
+  spec.weights.resize(static_cast<size_t>(o.weight_shape().numel()));
   unpack_codes(state_.weight, o.bits, spec.weights);
   spec.w_zero = list_of<int32_t>(state_.weight_zero);
   spec.w_unit = o.halves ? 2 : 1;
@@ -157,11 +139,6 @@ int8::Int8ConvSpec Int8ConvLayer::spec(const Padding& pad) const {
   return spec;
 }
 
-Padding Int8ConvLayer::padding_for(int64_t h, int64_t w) const {
-  const Options& o = options_;
-  return o.pad.same ? same_padding(h, w, o.kernel, o.stride, o.dilation) : o.pad.pixels;
-}
-
 std::shared_ptr<const int8::Int8Conv> Int8ConvLayer::plan_for(const Padding& pad) {
   const std::lock_guard lock(mutex_);
   const std::array key{pad.top, pad.bottom, pad.left, pad.right};
@@ -177,28 +154,22 @@ Tensor Int8ConvLayer::compute(Inputs in) {
   const Tensor& x = in[0];
   const Options& o = options_;
   // A layer without a window takes rows, too: a batch norm behind a linear layer.
-  const bool rows = o.linear || (x.rank() == 2 && o.kernel == Extent2{} && !o.pad.same && o.pad.pixels == Padding{});
+  const bool rows = o.linear || (x.rank() == 2 && o.pixelwise());
   NIBBLE_CHECK(x.rank() == (rows ? 2 : 4) && x.dim(-1) == o.in, "int8_conv: expected an input ",
                rows ? "(N, " : "(N, H, W, ", o.in, "), got ", x.shape());
   const int64_t n = x.dim(0), h = rows ? 1 : x.dim(1), w = rows ? 1 : x.dim(2);
-  const Padding pad = padding_for(h, w);
-  const int64_t out_h = conv_extent(h, o.kernel.h, o.stride.h, pad.top, pad.bottom, o.dilation.h);
-  const int64_t out_w = conv_extent(w, o.kernel.w, o.stride.w, pad.left, pad.right, o.dilation.w);
-  Tensor y = new_output(*this, {n, out_h, out_w, o.out}, o.real ? DType::f32 : DType::u8);
+  const Padding pad = o.padding(h, w);
+  Tensor y = new_output(*this, o.output(n, h, w, pad), o.real ? DType::f32 : DType::u8);
   if (float_ != nullptr)
     float_->run(x.view({n, h, w, o.in}), pad, y);
   else
-    run(*plan_for(pad), x.view({n, h, w, o.in}), y);
+    run_plan(*plan_for(pad), x.view({n, h, w, o.in}), y);
   return rows ? y.view({n, o.out}) : y;
 }
 
 std::string Int8ConvLayer::signature() const {
   const Options& o = options_;
-  const Padding& p = o.pad.pixels;
-  return concat_text(o.engine == "float" ? "float" : describe(), ", ", o.kernel.h, "x", o.kernel.w, " ", o.in, " to ",
-                     o.out, " channels, stride ", o.stride.h, "x", o.stride.w, ", groups ", o.groups, ", pad ",
-                     o.pad.same ? "same" : concat_text(p.top, "/", p.bottom, "/", p.left, "/", p.right), ", dilation ",
-                     o.dilation.h, "x", o.dilation.w, o.real ? ", reals" : "");
+  return concat_text(o.engine == "float" ? "float" : describe(), ", ", o.text(), o.real ? ", reals" : "");
 }
 
 int64_t Int8ConvLayer::plan_bytes() const {
@@ -209,7 +180,7 @@ int64_t Int8ConvLayer::plan_bytes() const {
 std::string Int8ConvLayer::describe() const {
   const std::lock_guard lock(mutex_);
   if (!plans_.empty()) return plans_.begin()->second->describe();
-  const Padding pad = options_.pad.same ? Padding{} : options_.pad.pixels;
+  const Padding pad = options_.padding();
   return int8::Int8Conv(spec(pad)).describe();
 }
 

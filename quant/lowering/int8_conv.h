@@ -5,9 +5,9 @@
 #include <memory>
 #include <mutex>
 
-#include "layers/geometry.h"
 #include "quant/kernels/int8_conv/int8_conv.h"
 #include "quant/lowering/float_conv.h"
+#include "quant/lowering/gemm_window.h"
 #include "quant/lowering/lowered_layer.h"
 
 namespace nibble {
@@ -21,13 +21,7 @@ namespace nibble {
 ///   scale, offset [, sum_scale]     f32 (out), else
 class Int8ConvLayer final : public LoweredLayer {
  public:
-  struct Options {
-    int in = 1, out = 1;
-    Extent2 kernel{1, 1}, stride{1, 1};
-    PadOption pad{};
-    Extent2 dilation{1, 1};
-    int groups = 1;
-    bool linear = false;
+  struct Options : GemmWindow {
     int bits = 8;
     bool halves = false;            ///< weight zeros count half steps: int8::Int8ConvSpec::w_unit is 2
     bool zero_per_channel = false;  ///< weight_zero has `out` entries
@@ -68,7 +62,6 @@ class Int8ConvLayer final : public LoweredLayer {
   Tensor compute(Inputs in) override;
   bool fixed_codes() const { return options_.epilogue == "fixed" && !options_.real; }
   int8::Int8ConvSpec spec(const Padding& pad) const;
-  Padding padding_for(int64_t h, int64_t w) const;
   /// The plan for a border: one for all inputs unless the border depends on them.
   std::shared_ptr<const int8::Int8Conv> plan_for(const Padding& pad);
 

@@ -15,33 +15,9 @@ namespace {
 /// Weights that are unpacked at a time.
 constexpr int64_t kUnpacked = 1 << 16;
 
-/// Codes first .. first + count - 1 of a string; call(i, code) for each.
-template <class Call>
-void each_code(std::span<const uint8_t> packed, int bits, int64_t first, int64_t count, const Call& call) {
-  const unsigned mask = (1u << bits) - 1;
-  int64_t at = first * bits;
-  for (int64_t i = 0; i < count; ++i, at += bits) {
-    const auto byte = static_cast<size_t>(at / 8);
-    unsigned word = packed[byte];
-    if (byte + 1 < packed.size()) word |= static_cast<unsigned>(packed[byte + 1]) << 8;
-    call(i, word >> (at % 8) & mask);
-  }
-}
-
 PackedConvLayer::Options options_for(const GemmForm& gemm) {
-  const Shape& shape = gemm.weight.shape();
-  const ConvGeometry& g = gemm.geometry;
   PackedConvLayer::Options o;
-  o.linear = shape.rank() == 2;
-  o.groups = g.groups;
-  o.in = static_cast<int>(shape[1] * g.groups);
-  o.out = static_cast<int>(shape[0]);
-  if (!o.linear) {
-    o.kernel = {static_cast<int>(shape[2]), static_cast<int>(shape[3])};
-    o.stride = {g.stride_h, g.stride_w};
-    o.pad = {g.pad, gemm.same_padding};
-    o.dilation = {g.dilation_h, g.dilation_w};
-  }
+  o.take(gemm, gemm.weight.shape());
   o.bits = packed_bits(gemm.weight_grid);
   o.levels = static_cast<int>(level_count(gemm.weight_grid));
   o.per_channel = channel_count(gemm.weight_grid) > 1;
@@ -52,14 +28,7 @@ PackedConvLayer::Options options_for(const GemmForm& gemm) {
 }  // namespace
 
 void PackedConvLayer::Options::fields(Fields& f) {
-  f.required()("in", in, "input channels or features", {1, 1 << 28});
-  f.required()("out", out, "output channels or features", {1, 1 << 28});
-  extent_field(f, "kernel", kernel, "extent of the window");
-  extent_field(f, "stride", stride, "distance of the windows");
-  pad_field(f, "pad", pad, "pixels of 0 around the image; \"same\" is TensorFlow's SAME");
-  extent_field(f, "dilation", dilation, "distance of the taps");
-  f("groups", groups, "blocks of channels that are convolved apart", {1, 1 << 20});
-  f("linear", linear, "the input is (N, in), the output (N, out)");
+  GemmWindow::fields(f, 1 << 28);
   f("bits", bits, "width of the packed weight codes", {1, 8});
   f("levels", levels, "number of values that a weight may have", {1, 256});
   f("per_channel", per_channel, "every output channel has its own levels");
@@ -68,13 +37,9 @@ void PackedConvLayer::Options::fields(Fields& f) {
 
 PackedConvLayer::PackedConvLayer(const Options& options) : options_(options) {
   const Options& o = options;
-  NIBBLE_CHECK(o.in % o.groups == 0 && o.out % o.groups == 0, "packed_conv: groups must divide both channel counts, ",
-               "got in ", o.in, ", out ", o.out, ", groups ", o.groups);
+  o.check("packed_conv");
   NIBBLE_CHECK(o.levels <= 1 << o.bits, "packed_conv: ", o.bits, " bits do not hold ", o.levels, " levels");
-  NIBBLE_CHECK(!o.linear || (o.kernel == Extent2{} && o.stride == Extent2{} && o.dilation == Extent2{} &&
-                             o.groups == 1 && !o.pad.same && o.pad.pixels == Padding{}),
-               "packed_conv: a linear layer has no window");
-  const int64_t weights = Shape{o.out, o.in / o.groups, o.kernel.h, o.kernel.w}.numel();
+  const int64_t weights = o.weight_shape().numel();
   weight_ = new_buffer({packed_bytes(weights, o.bits)}, DType::u8, "packed_conv");
   levels_ = new_buffer({o.per_channel ? o.out : 1, o.levels}, DType::f32, "packed_conv");
   if (o.bias) bias_ = new_buffer({o.out}, DType::f32, "packed_conv");
@@ -92,12 +57,10 @@ void PackedConvLayer::after_load() {
     for (const float v : t.data<float>())
       NIBBLE_CHECK(std::isfinite(v), "packed_conv: levels and biases must be finite, one is ", v);
   }
-  const Options& o = options_;
-  const int64_t count = int64_t{o.out} * (o.in / o.groups) * o.kernel.h * o.kernel.w;
-  each_code(weight_.data<uint8_t>(), o.bits, 0, count, [&](int64_t i, unsigned code) {
-    NIBBLE_CHECK(code < static_cast<unsigned>(o.levels), "packed_conv: weight ", i, " has the code ", code,
-                 ", expected 0..", o.levels - 1);
-  });
+  const Tensor codes = unpack_codes(weight_, options_.weight_shape(), options_.bits);
+  for (const uint8_t code : codes.data<uint8_t>())
+    NIBBLE_CHECK(code < options_.levels, "packed_conv: a weight has the code ", int{code}, ", expected 0..",
+                 options_.levels - 1);
 }
 
 std::optional<Coding> PackedConvLayer::coding(std::span<const std::optional<Coding>> inputs) const {
@@ -115,16 +78,19 @@ void PackedConvLayer::set(const GemmForm& gemm) {
 
 Tensor PackedConvLayer::unpacked(int64_t first, int64_t last) const {
   const Options& o = options_;
-  const int64_t size = int64_t{o.in / o.groups} * o.kernel.h * o.kernel.w;
-  Tensor weight = Tensor::empty({last - first, o.in / o.groups, o.kernel.h, o.kernel.w});
+  const Shape whole = o.weight_shape();
+  const Tensor codes = Tensor::empty({last - first, whole[1], whole[2], whole[3]}, DType::u8);
+  Tensor weight = Tensor::empty(codes.shape());
+  const int64_t size = codes.numel() / (last - first);
+  const std::span<uint8_t> all = codes.mutable_data<uint8_t>();
   float* to = weight.mutable_data<float>().data();
   const float* levels = levels_.data<float>().data();
-  const std::span<const uint8_t> packed = weight_.data<uint8_t>();
-  parallel_for(first, last, 1 + (1 << 14) / size, [=, &o](int64_t begin, int64_t end) {
+  parallel_for(0, last - first, 1 + (1 << 14) / size, [=, &o, this](int64_t begin, int64_t end) {
+    const auto some = all.subspan(static_cast<size_t>(begin * size), static_cast<size_t>((end - begin) * size));
+    unpack_some(weight_, o.bits, (first + begin) * size, some);
     for (int64_t c = begin; c < end; ++c) {
-      const float* own = levels + (o.per_channel ? c * o.levels : 0);
-      float* row = to + (c - first) * size;
-      each_code(packed, o.bits, c * size, size, [=](int64_t i, unsigned code) { row[i] = own[code]; });
+      const float* own = levels + (o.per_channel ? (first + c) * o.levels : 0);
+      for (int64_t i = c * size; i < (c + 1) * size; ++i) to[i] = own[all[static_cast<size_t>(i)]];
     }
   });
   return weight;
@@ -137,15 +103,12 @@ Tensor PackedConvLayer::compute(Inputs in) {
   NIBBLE_CHECK(in[0].rank() == (o.linear ? 2 : 4) && in[0].dim(-1) == o.in, "packed_conv: expected an input ",
                o.linear ? "(N, " : "(N, H, W, ", o.in, "), got ", in[0].shape());
   const int64_t n = in[0].dim(0), h = o.linear ? 1 : in[0].dim(1), w = o.linear ? 1 : in[0].dim(2);
-  const Padding pad = o.pad.same ? same_padding(h, w, o.kernel, o.stride, o.dilation) : o.pad.pixels;
-  const ConvGeometry geometry{o.stride.h, o.stride.w, pad, o.dilation.h, o.dilation.w, o.groups};
+  const Padding pad = o.padding(h, w);
   const Tensor x = in[0].view({n, h, w, o.in});
-  const int64_t oh = conv_extent(h, o.kernel.h, o.stride.h, pad.top, pad.bottom, o.dilation.h);
-  const int64_t ow = conv_extent(w, o.kernel.w, o.stride.w, pad.left, pad.right, o.dilation.w);
-  Tensor y = new_output(*this, {n, oh, ow, o.out}, DType::f32);
+  Tensor y = new_output(*this, o.output(n, h, w, pad), DType::f32);
   // The channels of a group read the same inputs, so only one group can be cut.
-  const int64_t size = int64_t{o.in / o.groups} * o.kernel.h * o.kernel.w;
-  const int64_t some = o.groups > 1 ? o.out : std::clamp<int64_t>(kUnpacked / size / 16 * 16, 16, o.out);
+  const int64_t size = o.weight_shape().numel() / o.out;
+  const int64_t some = o.groups > 1 ? o.out : std::max<int64_t>(kUnpacked / size / 16 * 16, 16);
   float* to = y.mutable_data<float>().data();
   for (int64_t first = 0; first < o.out; first += some) {
     const int64_t last = std::min<int64_t>(o.out, first + some), count = last - first;
@@ -153,10 +116,10 @@ Tensor PackedConvLayer::compute(Inputs in) {
     if (bias_.defined())
       bias = Tensor::from<float>({count},
                                  bias_.data<float>().subspan(static_cast<size_t>(first), static_cast<size_t>(count)));
-    const Tensor part = conv2d(x, unpacked(first, last), bias, geometry);
+    const Tensor part = conv2d(x, unpacked(first, last), bias, o.geometry(pad));
     const float* from = part.data<float>().data();
     const int64_t out = o.out;
-    parallel_for(0, n * oh * ow, 1 + (1 << 14) / count, [=](int64_t begin, int64_t end) {
+    parallel_for(0, y.numel() / o.out, 1 + (1 << 14) / count, [=](int64_t begin, int64_t end) {
       for (int64_t pixel = begin; pixel < end; ++pixel)
         std::copy_n(from + pixel * count, count, to + pixel * out + first);
     });

@@ -1,7 +1,6 @@
 #pragma once
 
-#include "layers/geometry.h"
-#include "layers/layer.h"
+#include "quant/lowering/gemm_window.h"
 #include "quant/lowering/lowered_layer.h"
 
 namespace nibble {
@@ -14,13 +13,7 @@ namespace nibble {
 ///   bias    f32 (out), if there is one
 class PackedConvLayer final : public LoweredLayer {
  public:
-  struct Options {
-    int in = 1, out = 1;
-    Extent2 kernel{1, 1}, stride{1, 1};
-    PadOption pad{};
-    Extent2 dilation{1, 1};
-    int groups = 1;
-    bool linear = false;
+  struct Options : GemmWindow {
     int bits = 8;
     int levels = 256;
     bool per_channel = false;  ///< every output channel has its own levels

@@ -130,10 +130,11 @@ EdgeDifference of_networks(const Tensor& found, const Values& others, const std:
 struct Reference {
   Values values, before;
   std::map<std::string, Grid> grids;
+  Tensor output;
 
   Reference(const Graph& eval, const Tensor& x) {
     values["input"] = x;
-    eval.forward(x, {Mode::eval}, [this](const Node& node, const Tensor& y) {
+    output = eval.forward(x, {Mode::eval}, [this](const Node& node, const Tensor& y) {
       values[node.name] = y;
       const std::optional<Grid> grid = node.layer->facts().snaps_to;
       before[node.name] = grid ? values.at(node.inputs[0]) : y;
@@ -173,16 +174,17 @@ void EdgeDifference::merge(const EdgeDifference& other) {
   relative = std::max(relative, other.relative);
 }
 
-std::vector<EdgeParity> compare(const Graph& trained, const Graph& on_codes, const Graph& lowered, const Tensor& x) {
+Comparison compare(const Graph& trained, const Graph& on_codes, const Graph& lowered, const Tensor& x) {
   const NoRecord guard;
   const Reference reference(trained, x);
   const std::vector<std::optional<Coding>> codings = codings_of(lowered);
   Values wanted;
-  on_codes.forward(x, {Mode::eval}, [&](const Node& node, const Tensor& y) { wanted[node.name] = y; });
-  std::vector<EdgeParity> edges;
+  Comparison found;
+  found.on_codes = on_codes.forward(x, {Mode::eval}, [&](const Node& node, const Tensor& y) { wanted[node.name] = y; });
   Values given{{"input", x}};  // what each node would get from the trained network
   size_t i = 0;
-  lowered.forward(x, {Mode::eval}, [&](const Node& node, const Tensor& running) {
+  found.trained = reference.output;
+  found.lowered = lowered.forward(x, {Mode::eval}, [&](const Node& node, const Tensor& running) {
     std::vector<Tensor> inputs;
     for (const std::string& input : node.inputs) inputs.push_back(given.at(input));
     const Tensor alone = node.layer->forward(inputs, {Mode::eval});
@@ -194,11 +196,11 @@ std::vector<EdgeParity> compare(const Graph& trained, const Graph& on_codes, con
     const EdgeComparison comparison(reference, node.name, coding);
     given[node.name] = comparison.expected();
     const auto* layer = dynamic_cast<const LoweredLayer*>(node.layer.get());
-    edges.push_back({node.name, std::string(node.layer->type()), coding.has_value(), running.numel(),
-                     layer != nullptr ? layer->slack() : 0, of_networks(running, wanted, node.name, coding),
-                     comparison.against(alone), comparison.against(running)});
+    found.edges.push_back({node.name, std::string(node.layer->type()), coding.has_value(), running.numel(),
+                           layer != nullptr ? layer->slack() : 0, of_networks(running, wanted, node.name, coding),
+                           comparison.against(alone), comparison.against(running)});
   });
-  return edges;
+  return found;
 }
 
 void merge(std::vector<EdgeParity>& total, const std::vector<EdgeParity>& batch) {

@@ -31,9 +31,15 @@ struct EdgeParity {
   EdgeDifference running;  ///< of the whole lowered network up to here, from the trained one in float
 };
 
+/// What compare() finds, and the outputs of the three networks.
+struct Comparison {
+  std::vector<EdgeParity> edges;
+  Tensor trained, on_codes, lowered;
+};
+
 /// Runs the networks on a batch in evaluation mode, edge by edge: `trained` in float, `on_codes`, which is
 /// evaluated(trained), and `lowered`. A value of `trained` counts as the code that lies nearest to it.
-std::vector<EdgeParity> compare(const Graph& trained, const Graph& on_codes, const Graph& lowered, const Tensor& x);
+Comparison compare(const Graph& trained, const Graph& on_codes, const Graph& lowered, const Tensor& x);
 /// Adds what a further batch showed; throws Error unless both are of the same networks.
 void merge(std::vector<EdgeParity>& total, const std::vector<EdgeParity>& batch);
 

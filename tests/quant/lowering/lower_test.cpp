@@ -274,9 +274,9 @@ TEST_CASE("parity: counts over batches add up") {
   Lowered lowered = lower(eval);
   inject(lowered.graph, "rounding");
   const Graph on_codes = evaluated(eval, {.engine = "float"}).graph;
-  std::vector<EdgeParity> total = compare(eval, on_codes, lowered.graph, images(eval, 3, 1));
+  std::vector<EdgeParity> total = compare(eval, on_codes, lowered.graph, images(eval, 3, 1)).edges;
   const std::vector<EdgeParity> first = total;
-  const std::vector<EdgeParity> second = compare(eval, on_codes, lowered.graph, images(eval, 5, 2));
+  const std::vector<EdgeParity> second = compare(eval, on_codes, lowered.graph, images(eval, 5, 2)).edges;
   merge(total, second);
   for (size_t i = 0; i < total.size(); ++i) {
     CHECK(total[i].values == first[i].values + second[i].values);

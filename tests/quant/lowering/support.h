@@ -47,7 +47,7 @@ inline Json input_rules(const Json& weight, const Json& act) {
 inline std::string broken_edges(const Graph& eval, const Lowered& lowered, const Tensor& x) {
   std::string text;
   const LowerOptions options{.epilogue = lowered.epilogue, .engine = "float"};
-  for (const EdgeParity& edge : compare(eval, evaluated(eval, options).graph, lowered.graph, x)) {
+  for (const EdgeParity& edge : compare(eval, evaluated(eval, options).graph, lowered.graph, x).edges) {
     const std::string what = broken(edge);
     if (!what.empty()) text += edge.node + " (" + edge.type + "): " + what + "; ";
   }
