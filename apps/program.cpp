@@ -76,9 +76,9 @@ int dispatch(const std::vector<std::string>& args, Console& console) {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
-      train_command(), eval_command(),     inspect_command(), check_command(),    init_command(),    quantize_command(),
-      audit_command(), pack_command(),     lower_command(),   verify_command(),   predict_command(), import_command(),
-      bench_command(), evidence_command(), results_command(), reference_command()};
+      train_command(), eval_command(),    inspect_command(),  check_command(),   init_command(),     quantize_command(),
+      audit_command(), pack_command(),    lower_command(),    verify_command(),  predict_command(),  import_command(),
+      bench_command(), profile_command(), evidence_command(), results_command(), reference_command()};
   return table;
 }
 

@@ -83,8 +83,9 @@ void add_training(Row& row, const std::string& folder) {
   row.machine = need<Json>(results, results_path, "/machine");
   row.commit = row.machine.value("commit", "?");
   const int threads = row.machine.value("threads", 1);
-  row.command = "nibble train " + config_path + " --set /train/init=CHECKPOINT --threads " + std::to_string(threads) +
-                " --out RUN";
+  row.command = "nibble train " + config_path;
+  if (!need<std::string>(config, config_path, "/train/init").empty()) row.command += " --set /train/init=CHECKPOINT";
+  row.command += " --threads " + std::to_string(threads) + " --out RUN";
   if (config.contains("/loss/teacher/checkpoint"_json_pointer))
     row.command += " --set /loss/teacher/checkpoint=CHECKPOINT";
 }

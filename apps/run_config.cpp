@@ -14,9 +14,13 @@ void TeacherOptions::fields(Fields& f) {
 }
 
 void LossOptions::fields(Fields& f) {
+  f.choice(
+      "function", function, {"cross_entropy", "squared_hinge"},
+      "softmax cross entropy, or the mean over all scores of max(0, 1 - t score)^2, t = 1 for the label and -1 for "
+      "the other classes (BinaryConnect, BNN); what is reported of test images is always the cross entropy");
   f("label_smoothing", label_smoothing, "share of the target spread evenly over all classes", {0, 1});
   f("auxiliary", auxiliary,
-    "weight of the cross entropy of every further output of the network, such as Inception-v3's auxiliary classifier; "
+    "weight of the loss of every further output of the network, such as Inception-v3's auxiliary classifier; "
     "0 leaves them out",
     kNonNegative);
   f.raw("teacher", teacher, "teacher or null", "learn from the outputs of a trained network as well (distillation)");
@@ -34,6 +38,7 @@ void TrainOptions::fields(Fields& f) {
   f("init", init, "checkpoint whose parameters and buffers to start from; empty for a random start");
   f("threads", threads, "compute threads, which do not change results; 0 for all cores (--threads goes first)",
     {0, 4096});
+  f("fuse", fuse, "run layers that follow one another as one where that is faster, which does not change results");
 }
 
 void RunConfig::fields(Fields& f) {
@@ -44,7 +49,7 @@ void RunConfig::fields(Fields& f) {
   f.required().raw("data", data, "data source", "the images and how they are prepared");
   f.raw("quant", quant, "list of rules or null", "which layers are quantized, and how");
   f.required().raw("optim", optim, "optimizer", "the update rule with its learning rate and schedule");
-  f.nested("loss", loss, "softmax cross entropy");
+  f.nested("loss", loss, "what training minimises");
   f.nested("train", train, "length of the run, evaluation and checkpoints");
 }
 

@@ -15,8 +15,9 @@ struct TeacherOptions {
   void fields(Fields& f);
 };
 
-/// What is minimised: softmax cross entropy, that of auxiliary classifiers, and the teacher's if there are any.
+/// What is minimised: a loss with the labels, that of auxiliary classifiers, and the teacher's if there are any.
 struct LossOptions {
+  std::string function = "cross_entropy";
   double label_smoothing = 0;
   double auxiliary = 0.4;
   Config teacher{Json()};
@@ -33,6 +34,7 @@ struct TrainOptions {
   Config ema{Json()};
   std::string init;
   int threads = 0;
+  bool fuse = true;
   void fields(Fields& f);
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "apps/class_loss.h"
 #include "core/registry.h"
 #include "core/tape.h"
 #include "layers/model.h"
@@ -41,10 +42,11 @@ TeacherOptions read_teacher(const Config& section) {
 void collect_differences(const Json& ours, const Json& theirs, const std::string& pointer,
                          std::vector<std::string>& found) {
   // The teacher's path: what counts is the network, which the checkpoint recognises by its fingerprint.
-  constexpr std::array<std::string_view, 14> kHarmless = {"/name",
+  constexpr std::array<std::string_view, 15> kHarmless = {"/name",
                                                           "/notes",
                                                           "/loss/teacher/checkpoint",
                                                           "/train/threads",
+                                                          "/train/fuse",
                                                           "/train/log_every",
                                                           "/train/checkpoint_every",
                                                           "/data/root",
@@ -93,6 +95,7 @@ RunParts build_parts(const RunConfig& config) {
   parts.rate = std::make_shared<LearningRate>(parts.optimizer->options());
   if (!config.train.ema.json.is_null()) parts.ema = read_options<Ema::Options>(config.train.ema, {});
   if (!config.loss.teacher.json.is_null()) parts.teacher = read_teacher(config.loss.teacher);
+  const ClassLoss checked(config.loss);
   output_shape(parts.graph, config.model);
   check_fits(parts.graph, *parts.source, config.data);
   return parts;

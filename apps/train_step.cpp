@@ -5,7 +5,9 @@
 
 #include "apps/evaluate.h"
 #include "core/ops.h"
+#include "core/profile.h"
 #include "core/tape.h"
+#include "layers/fuse.h"
 
 namespace nibble {
 
@@ -24,25 +26,25 @@ void check_state_finite(const Graph& graph) {
 }
 
 TrainStep::TrainStep(Graph graph, std::shared_ptr<Optimizer> optimizer, const LossOptions& options,
-                     std::shared_ptr<const Teacher> teacher)
+                     std::shared_ptr<const Teacher> teacher, bool fused)
     : graph_(std::move(graph)),
+      running_(fused ? fuse(graph_).graph : graph_),
       optimizer_(std::move(optimizer)),
-      label_smoothing_(static_cast<float>(options.label_smoothing)),
+      class_loss_(options),
       auxiliary_(static_cast<float>(options.auxiliary)),
       teacher_(std::move(teacher)) {}
 
 StepResult TrainStep::run(const Batch& batch, const TrainClock& clock, Rng& rng) {
+  const profile::Span span(profile::Stage::other, "step");
   const Rng rng_before = rng;
   zero_grads(optimizer_->params());
   StepResult result;
   {
     // First, so that its activations are gone when the student's pile up.
-    const Tensor wanted = teacher_ ? teacher_->logits(batch.images) : Tensor();
-    const std::vector<Tensor> outputs = graph_.forward_all(batch.images, {Mode::train, &rng, clock.step, &clock});
+    const Tensor wanted = ask_teacher(batch.images);
+    const std::vector<Tensor> outputs = running_.forward_all(batch.images, {Mode::train, &rng, clock.step, &clock});
     const Tensor& logits = outputs.front();
-    Tensor loss = softmax_cross_entropy(logits, batch.labels, label_smoothing_);
-    if (teacher_) loss = teacher_->combine(loss, logits, wanted);
-    loss = add_auxiliary(loss, outputs, batch.labels);
+    const Tensor loss = loss_of(outputs, wanted, batch.labels);
     result.loss = static_cast<double>(loss.item());
     if (!std::isfinite(result.loss))
       throw NotFinite(concat_text("the loss is ", std::isnan(result.loss) ? "nan" : "inf", "; ",
@@ -52,13 +54,39 @@ StepResult TrainStep::run(const Batch& batch, const TrainClock& clock, Rng& rng)
     result.correct = counted.correct;
     backward(loss);
   }
+  check_gradients();
+  update(clock.lr);
+  return result;
+}
+
+Tensor TrainStep::ask_teacher(const Tensor& images) const {
+  if (!teacher_) return {};
+  const profile::Span span(profile::Stage::forward, "teacher", "teacher");
+  return teacher_->logits(images);
+}
+
+Tensor TrainStep::loss_of(const std::vector<Tensor>& outputs, const Tensor& wanted, const Tensor& labels) const {
+  const profile::Span span(profile::Stage::loss, class_loss_.name());
+  Tensor loss = class_loss_(outputs.front(), labels);
+  if (teacher_) loss = teacher_->combine(loss, outputs.front(), wanted);
+  return add_auxiliary(loss, outputs, labels);
+}
+
+void TrainStep::check_gradients() const {
+  const profile::Span span(profile::Stage::other, "check_gradients");
   // The backward pass visits the layers from the last to the first, so the last bad one is where it began.
   const auto& params = optimizer_->params();
   for (size_t i = params.size(); i-- > 0;)
     if (!all_finite(params[i].tensor.grad())) throw NotFinite("the gradient of '" + params[i].name + "' is not finite");
-  optimizer_->step(clock.lr);
+}
+
+void TrainStep::update(double lr) const {
+  {
+    const profile::Span span(profile::Stage::optimizer, "update");
+    optimizer_->step(lr);
+  }
+  const profile::Span span(profile::Stage::optimizer, "after_update");
   for (const Node& node : graph_.nodes()) node.layer->after_update();
-  return result;
 }
 
 Tensor TrainStep::add_auxiliary(Tensor loss, const std::vector<Tensor>& outputs, const Tensor& labels) const {
@@ -67,7 +95,7 @@ Tensor TrainStep::add_auxiliary(Tensor loss, const std::vector<Tensor>& outputs,
     NIBBLE_CHECK(outputs[i].shape() == outputs[0].shape(), "loss: output '", graph_.outputs()[i], "' has the shape ",
                  outputs[i].shape(), " and is no auxiliary classifier, whose shape is that of the first output, ",
                  outputs[0].shape(), "; \"auxiliary\": 0 leaves it out of the loss");
-    loss = add(loss, scale(softmax_cross_entropy(outputs[i], labels, label_smoothing_), auxiliary_));
+    loss = add(loss, scale(class_loss_(outputs[i], labels), auxiliary_));
   }
   return loss;
 }

@@ -90,7 +90,7 @@ Trainer::Trainer(const TrainRequest& request, Progress& progress)
   if (parts_.ema) ema_ = make_ema(*parts_.ema, parts_.graph);
   const auto teacher = load_teacher(config, parts_);
   if (teacher) teacher_fingerprint_ = teacher->fingerprint();
-  step_ = std::make_unique<TrainStep>(parts_.graph, parts_.optimizer, config.loss, teacher);
+  step_ = std::make_unique<TrainStep>(parts_.graph, parts_.optimizer, config.loss, teacher, config.train.fuse);
   open_directory();
 }
 

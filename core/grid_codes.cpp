@@ -37,17 +37,16 @@ struct UniformCoder {
   void encode(const float* x, uint8_t* codes, int64_t n) const {
     elementwise::kernels().encode(x, {scale, offset, lo, hi, up}, codes, n);
   }
-  void snap(const float* x, float* y, int64_t n) const { up ? snap_as<true>(x, y, n) : snap_as<false>(x, y, n); }
+  void snap(const float* x, float* y, int64_t n) const {
+    // The product in f32 is what the product in double would round to.
+    if (offset == 0) return elementwise::kernels().snap(x, {scale, offset, lo, hi, up}, y, n);
+    up ? snap_with_offset<true>(x, y, n) : snap_with_offset<false>(x, y, n);
+  }
   template <bool kUp>
-  void snap_as(const float* x, float* y, int64_t n) const {
+  void snap_with_offset(const float* x, float* y, int64_t n) const {
     const UniformCoder coder = *this;  // a copy: the compiler cannot know that y does not overlap this one
-    if (offset == 0) {
-      // The product in f32 is what the product in double would round to.
-      for (int64_t i = 0; i < n; ++i) y[i] = coder.scale * coder.quotient<kUp>(x[i]);
-    } else {
-      const double base = offset, step = scale;
-      for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(base + step * coder.quotient<kUp>(x[i]));
-    }
+    const double base = offset, step = scale;
+    for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(base + step * coder.quotient<kUp>(x[i]));
   }
 };
 

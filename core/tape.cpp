@@ -5,6 +5,7 @@
 #include <map>
 
 #include "core/parallel.h"
+#include "core/profile.h"
 
 namespace nibble {
 
@@ -17,8 +18,30 @@ bool any_requires_grad(std::span<const Tensor> inputs) {
   return std::ranges::any_of(inputs, [](const Tensor& t) { return t.requires_grad(); });
 }
 
+double bytes_of(std::span<const Tensor> tensors) {
+  double bytes = 0;
+  for (const Tensor& t : tensors)
+    if (t.defined()) bytes += static_cast<double>(t.bytes());
+  return bytes;
+}
+
+/// `fn` in a span of the layer that is running now. Its bytes are those of an op that reads its inputs again.
+BackwardFn observed(std::string_view name, std::span<const Tensor> inputs, BackwardFn fn) {
+  return [place = profile::place(), op = std::string(name), bytes = bytes_of(inputs),
+          fn = std::move(fn)](const Tensor& dy) {
+    profile::Span span(profile::backward_of(place.stage), op, place.layer);
+    Grads grads = fn(dy);
+    if (span)
+      span.note(
+          {.bytes = bytes + static_cast<double>(dy.bytes()) + bytes_of(grads), .shapes = concat_text(dy.shape())});
+    return grads;
+  };
+}
+
 /// a + b, in a's storage where nobody else holds it.
 Tensor accumulate(Tensor a, const Tensor& b) {
+  profile::Span span(profile::Stage::backward, "sum_gradients");
+  if (span) span.note({.bytes = 3.0 * static_cast<double>(a.bytes()), .shapes = concat_text(a.shape())});
   const Tensor sum = a.unique() ? a : Tensor::empty_like(a);
   const float* pa = a.data<float>().data();
   const float* pb = b.data<float>().data();
@@ -87,7 +110,7 @@ Tensor record(std::string_view name, Tensor y, std::span<const Tensor> inputs, B
   auto node = std::make_shared<TapeNode>();
   node->name = name;
   for (const Tensor& input : inputs) node->inputs.emplace_back(input);
-  node->backward = std::move(fn);
+  node->backward = profile::on() ? observed(name, inputs, std::move(fn)) : std::move(fn);
   node->order = next_order.fetch_add(1, std::memory_order_relaxed);
   y.set_requires_grad();
   y.set_node(std::move(node));

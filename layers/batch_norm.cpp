@@ -3,6 +3,7 @@
 #include <limits>
 #include <utility>
 
+#include "core/ops/batch_norm_clamp.h"
 #include "layers/weight_init.h"
 
 namespace nibble {
@@ -28,6 +29,10 @@ Tensor BatchNorm::forward(Inputs in, const Pass& pass) {
   check_inputs(*this, in, 1);
   return pass.mode == Mode::train ? batch_norm_train(in[0], scale_, offset_, state_)
                                   : batch_norm_eval(in[0], scale_, offset_, state_);
+}
+
+Tensor BatchNorm::forward_clamped(const Tensor& x, const Tensor& residual, float most) {
+  return batch_norm_clamp_train(x, scale_, offset_, state_, residual, most);
 }
 
 void BatchNorm::visit(StateVisitor& visitor) {

@@ -19,6 +19,8 @@ class BatchNorm final : public Layer {
 
   std::string_view type() const override { return "batch_norm"; }
   Tensor forward(Inputs in, const Pass& pass) override;
+  /// A training pass with what follows: min(max(forward(x) + residual, 0), most); `residual` may be undefined.
+  Tensor forward_clamped(const Tensor& x, const Tensor& residual, float most);
   void visit(StateVisitor& visitor) override;
   void initialize(const Rng& rng) override;
   Json config() const override { return write_options(options_); }

@@ -39,8 +39,8 @@ void save_packed_checkpoint(const std::string& path, const Graph& graph, const J
 void load_state(const Graph& graph, const TensorFile& file, const std::string& origin);
 
 /// Reads weights saved by PyTorch (safetensors) into a graph built from the same architecture: strips "module.",
-/// maps other projects' names (torchvision's "fc", "downsample.0"; "linear"; "shortcut.0"), takes BatchNorm buffers,
-/// ignores num_batches_tracked. Throws Error like load_state.
+/// maps other projects' names ("fc", "linear", "downsample.0", "shortcut.0"; those of foreign_weights.h), takes
+/// BatchNorm buffers, ignores num_batches_tracked. Throws Error like load_state.
 void import_state(const Graph& graph, const TensorFile& file, const std::string& origin);
 
 }  // namespace nibble

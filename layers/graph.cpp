@@ -3,6 +3,9 @@
 #include <set>
 #include <string_view>
 
+#include "core/profile.h"
+#include "layers/quantizer.h"
+
 namespace nibble {
 namespace {
 
@@ -14,6 +17,22 @@ constexpr const char* kInput = "input";
   const std::string own = type + ": ";
   if (what.substr(0, own.size()) == own) what.remove_prefix(own.size());
   throw Error(concat_text(type, " '", node.name, "': ", what));
+}
+
+profile::Stage stage_of(const Layer& layer) {
+  const bool quantizes = profile::on() && dynamic_cast<const Quantizer*>(&layer) != nullptr;
+  return quantizes ? profile::Stage::quantizer : profile::Stage::forward;
+}
+
+profile::Work work_of(const std::vector<Tensor>& in, const Tensor& y) {
+  profile::Work work;
+  for (const Tensor& x : in) {
+    work.bytes += static_cast<double>(x.bytes());
+    work.shapes += concat_text(x.shape(), " ");
+  }
+  work.bytes += static_cast<double>(y.bytes());
+  work.shapes += concat_text("-> ", y.shape());
+  return work;
 }
 
 class StateCollector final : public StateVisitor {
@@ -155,8 +174,10 @@ std::vector<Tensor> Graph::forward_all(const Tensor& x, const Pass& pass, const 
     }
     Tensor y;
     try {
+      profile::Span span(stage_of(*node.layer), node.layer->type(), node.name);
       y = node.layer->forward(in, pass);
       NIBBLE_CHECK(y.defined(), "returned an undefined tensor");
+      if (span) span.note(work_of(in, y));
     } catch (const Error& error) {
       fail_at(node, error.what());
     }

@@ -7,7 +7,7 @@
 namespace nibble {
 
 const std::vector<std::string>& weight_inits() {
-  static const std::vector<std::string> names{"he_fan_in", "he_fan_out", "xavier", "normal"};
+  static const std::vector<std::string> names{"he_fan_in", "he_fan_out", "xavier", "normal", "uniform"};
   return names;
 }
 
@@ -19,11 +19,13 @@ void draw_weight(const Tensor& weight, const std::string& init, float std, int g
   if (init == "he_fan_in") factor = std::sqrt(2 / fan_in);
   if (init == "he_fan_out") factor = std::sqrt(2 / fan_out);
   if (init == "xavier") factor = std::sqrt(2 / (fan_in + fan_out));
+  const bool uniform = init == "uniform";
   const std::span<float> values = weight.mutable_data<float>();
   parallel_for(0, weight.numel(), 4096, [&](int64_t lo, int64_t hi) {
     for (int64_t i = lo; i < hi; ++i) {
       const auto at = static_cast<size_t>(i);
-      values[at] = static_cast<float>(factor) * rng.normal(static_cast<uint64_t>(i));
+      const auto index = static_cast<uint64_t>(i);
+      values[at] = uniform ? 2 * rng.uniform(index) - 1 : static_cast<float>(factor) * rng.normal(index);
     }
   });
 }

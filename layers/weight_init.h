@@ -8,9 +8,9 @@
 
 namespace nibble {
 
-/// How weights are drawn, all from a normal distribution with mean 0: "he_fan_in" (variance 2 / fan_in; He et al.,
-/// ICCV 2015, eq. 10), "he_fan_out" (2 / fan_out, eq. 14), "xavier" (2 / (fan_in + fan_out); Glorot and Bengio, 2010,
-/// eq. 12), "normal" (a given standard deviation).
+/// How weights are drawn. From a normal distribution with mean 0: "he_fan_in" (variance 2 / fan_in; He et al., ICCV
+/// 2015, eq. 10), "he_fan_out" (2 / fan_out, eq. 14), "xavier" (2 / (fan_in + fan_out); Glorot and Bengio, 2010,
+/// eq. 12), "normal" (a given standard deviation). "uniform": from [-1, 1), as BinaryConnect's and BNN's code does.
 const std::vector<std::string>& weight_inits();
 
 /// Fills a weight (O, I/groups, KH, KW) or (O, I); fan_out counts one group. A pure function of rng.

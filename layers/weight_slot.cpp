@@ -1,5 +1,7 @@
 #include "layers/weight_slot.h"
 
+#include "core/profile.h"
+
 namespace nibble {
 
 void WeightSlot::set(const std::shared_ptr<Layer>& layer) {
@@ -27,7 +29,10 @@ Config WeightSlot::config() const {
 }
 
 Tensor WeightSlot::apply(const Tensor& weight, const Pass& pass) const {
-  return empty() ? weight : quantizer_->forward({&weight, 1}, pass);
+  if (empty()) return weight;
+  profile::Span span(profile::Stage::quantizer, quantizer_->type());
+  if (span) span.note({.bytes = 2.0 * static_cast<double>(weight.bytes()), .shapes = concat_text(weight.shape())});
+  return quantizer_->forward({&weight, 1}, pass);
 }
 
 Grid WeightSlot::grid(const Tensor& weight) const { return empty() ? Grid{Real{}} : quantizer_->grid(weight); }

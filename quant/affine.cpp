@@ -29,6 +29,13 @@ void each_block(int64_t elements, int64_t parts, const Body& body) {
   });
 }
 
+/// Whether the rule passes what lies between its bounds, both included, and nothing else: then it may as well see x and
+/// the nudged range.
+bool passes_range(const AffineRange& range, const BackwardRule& rule) {
+  const auto lo = static_cast<float>(range.lo), hi = static_cast<float>(range.hi);
+  return rule.window(lo, hi) == BackwardRule::Window{lo, hi};
+}
+
 /// The rule sees x / S, moved to the side of lo and hi on which x lies of the nudged range: the quotient of a value on
 /// the very end may come out beyond.
 void gradient_block(const float* x, const float* dy, float* dx, int64_t n, const AffineRange& range,
@@ -57,7 +64,12 @@ Tensor input_gradient(const Tensor& x, const Tensor& dy, const std::vector<Affin
   const float *values = x.data<float>().data(), *gradient = dy.data<float>().data();
   float* to = dx.mutable_data<float>().data();
   each_block(x.numel(), static_cast<int64_t>(ranges.size()), [&](size_t part, int64_t begin, int64_t count) {
-    gradient_block(values + begin, gradient + begin, to + begin, count, ranges[part], rule);
+    const AffineRange& range = ranges[part];
+    const auto length = static_cast<size_t>(count);
+    if (passes_range(range, rule))
+      return rule.input({values + begin, length}, {gradient + begin, length}, range.lowest, range.highest,
+                        {to + begin, length});
+    gradient_block(values + begin, gradient + begin, to + begin, count, range, rule);
   });
   return dx;
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/kernels/elementwise/dispatch.h"
 #include "core/ops/map.h"
 
 namespace nibble {
@@ -23,33 +24,6 @@ float finite_scale(double scale, int lo, int hi) {
 }
 
 float as_finite(double v) { return static_cast<float>(std::clamp<double>(v, -kLargest, kLargest)); }
-
-/// Extremes of n values and 0; false if one is not finite. Lanes, since one running minimum would not be vectorised.
-bool extremes_of(const float* x, int64_t n, Extremes& found) {
-  constexpr int kLanes = 16;
-  float low[kLanes] = {}, high[kLanes] = {}, poison[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int k = 0; k < kLanes; ++k) {
-      const float v = x[i + k];
-      low[k] = v < low[k] ? v : low[k];
-      high[k] = v > high[k] ? v : high[k];
-      poison[k] += v * 0.0f;  // 0 as long as every value is finite
-    }
-  }
-  for (; i < n; ++i) {
-    low[0] = std::min(low[0], x[i]);
-    high[0] = std::max(high[0], x[i]);
-    poison[0] += x[i] * 0.0f;
-  }
-  float sum = 0;
-  for (int k = 0; k < kLanes; ++k) {
-    found.lowest = std::min(found.lowest, low[k]);
-    found.highest = std::max(found.highest, high[k]);
-    sum += poison[k];
-  }
-  return sum == 0;
-}
 
 }  // namespace
 
@@ -119,7 +93,8 @@ std::vector<Extremes> finite_extremes(const char* who, const Tensor& x, int64_t 
     for (int64_t b = first; b < last; ++b) {
       const int64_t part = b / blocks, begin = part * width + b % blocks * kBlock;
       Extremes found;
-      if (!extremes_of(values + begin, std::min(kBlock, (part + 1) * width - begin), found)) finite = false;
+      const int64_t count = std::min(kBlock, (part + 1) * width - begin);
+      if (!elementwise::kernels().extremes(values + begin, count, &found.lowest, &found.highest)) finite = false;
       bounds[2 * b] = found.lowest;
       bounds[2 * b + 1] = found.highest;
     }

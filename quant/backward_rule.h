@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "core/config.h"
@@ -25,6 +26,16 @@ class BackwardRule {
   /// Sum over i of dy[i] * d(step * code(x / step)) / d(step), where code[i] is what u[i] became. Rules that say
   /// nothing of the step use LSQ's (eq. 3): code - u inside, code outside.
   virtual double step(View u, View code, View dy, float lo, float hi) const;
+  /// A rule that passes gradients whole where first <= u <= last and blocks all others, and says nothing of the step,
+  /// is known by these bounds: quantizers then need one pass of vector instructions where others take several.
+  struct Window {
+    float first, last;
+    bool operator==(const Window&) const = default;
+  };
+  virtual std::optional<Window> window(float lo, float hi) const {
+    static_cast<void>(lo), static_cast<void>(hi);
+    return {};
+  }
   /// Options that rebuild this rule, without "type".
   virtual Json config() const { return Json::object(); }
 };

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
+#include "core/kernels/elementwise/dispatch.h"
 #include "core/parallel.h"
 #include "quant/finite.h"
 
@@ -15,28 +15,10 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-/// Sixteen bytes: what every processor that we build for has in a register.
-using Floats = float __attribute__((vector_size(16)));
-using Bits = int32_t __attribute__((vector_size(16)));
-constexpr int64_t kLanes = 4;
-constexpr int64_t kRun = 16 * kLanes;     ///< elements whose sums stay in f32
-constexpr int64_t kStretch = 16 * kRun;   ///< elements that stay in the first-level cache
+constexpr int64_t kLanes = 16;            ///< elements that climb() takes at a time
+constexpr int64_t kStretch = 1024;        ///< elements that stay in the first-level cache
 constexpr int64_t kBlock = 8 * kStretch;  ///< elements whose sums are formed by one thread
 constexpr size_t kMostChained = 31;       ///< thresholds; beyond, a search is faster than a chain of comparisons
-
-Floats load(const float* from) {
-  Floats value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
-void store(float* to, Floats value) { std::memcpy(to, &value, sizeof value); }
-
-Floats broadcast(float v) { return Floats{v, v, v, v}; }
-
-double total(Floats lanes) { return (double{lanes[0]} + lanes[1]) + (double{lanes[2]} + lanes[3]); }
-
-int64_t total(Bits lanes) { return (int64_t{lanes[0]} + lanes[1]) + (int64_t{lanes[2]} + lanes[3]); }
 
 /// The largest float that is not above the middle of a and b, as in encode: x > threshold decides for every float.
 float threshold_between(float a, float b) {
@@ -54,65 +36,10 @@ struct Part {
   int64_t* counts;
 };
 
-/// N thresholds from the l-th on, over a stretch: adds to the counts and sums above them and moves y up from level l.
-/// y changes by exclusive or, so that it passes from one level's bits to exactly the next one's.
-template <int N>
-void climb(const Part& part, size_t l, const float* x, const float* values, float* y, int64_t n) {
-  Floats threshold[N];
-  Bits step[N], count[N];
-  for (int k = 0; k < N; ++k) {
-    const size_t at = l + static_cast<size_t>(k);
-    threshold[k] = broadcast(part.thresholds[at]);
-    step[k] = (Bits)broadcast(part.levels[at]) ^ (Bits)broadcast(part.levels[at + 1]);
-    count[k] = Bits{};
-  }
-  for (int64_t first = 0; first < n; first += kRun) {
-    Floats sum[N] = {};
-    const int64_t end = std::min(first + kRun, n);
-    for (int64_t i = first; i < end; i += kLanes) {
-      const Floats u = load(x + i);
-      const Bits value = (Bits)load(values + i);
-      Bits out = (Bits)load(y + i);
-      for (int k = 0; k < N; ++k) {
-        const Bits above = u > threshold[k];
-        out ^= above & step[k];
-        sum[k] += (Floats)(above & value);
-        count[k] -= above;
-      }
-      store(y + i, (Floats)out);
-    }
-    for (int k = 0; k < N; ++k) part.sums[l + 1 + static_cast<size_t>(k)] += total(sum[k]);
-  }
-  for (int k = 0; k < N; ++k) part.counts[l + 1 + static_cast<size_t>(k)] += total(count[k]);
-}
-
-/// Sums all values of a stretch and starts y at the lowest level. Returns false if x may not be finite.
-bool start(const Part& part, const float* x, const float* values, float* y, int64_t n) {
-  const Floats lowest = broadcast(part.levels[0]);
-  Bits infinite{};
-  for (int64_t first = 0; first < n; first += kRun) {
-    Floats sum{};
-    const int64_t end = std::min(first + kRun, n);
-    for (int64_t i = first; i < end; i += kLanes) {
-      const Floats u = load(x + i);
-      infinite |= (u - u) != Floats{};
-      sum += load(values + i);
-      store(y + i, lowest);
-    }
-    part.sums[0] += total(sum);
-  }
-  part.counts[0] += n;
-  return total(infinite) == 0;
-}
-
 /// Up to kStretch elements, a multiple of kLanes.
 bool chain(const Part& part, const float* x, const float* values, float* y, int64_t n) {
-  const bool finite = start(part, x, values, y, n);
-  size_t l = 0;
-  for (; l + 3 < part.size; l += 3) climb<3>(part, l, x, values, y, n);
-  if (l + 2 < part.size) climb<2>(part, l, x, values, y, n);
-  if (l + 2 == part.size) climb<1>(part, l, x, values, y, n);
-  return finite;
+  const auto size = static_cast<int64_t>(part.size);
+  return elementwise::kernels().climb(x, values, {part.levels, part.thresholds, size, part.sums, part.counts}, y, n);
 }
 
 /// The same element by element: any number of thresholds, any length, sums in double.

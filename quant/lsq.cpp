@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/ops/map.h"
 #include "quant/best_step.h"
 #include "quant/finite.h"
 #include "quant/promises.h"
@@ -88,7 +89,7 @@ Tensor Lsq::forward(Inputs in, const Pass& pass) {
   return record("lsq", y, {x, step_},
                 [x, step = step_, used = step_.clone(), lo = lo_, hi = hi_, rule = rule_,
                  scale = gradient_scale(x)](const Tensor& dy) -> Grads {
-                  const StepGradients g = step_gradients(x, dy, used, lo, hi, *rule);
+                  const StepGradients g = step_gradients(x, dy, used, lo, hi, *rule, reuse(dy));
                   Tensor dstep = Tensor::empty_like(step);
                   for (size_t c = 0; c < g.dstep.size(); ++c)
                     dstep.mutable_data<float>()[c] = static_cast<float>(g.dstep[c] * scale);

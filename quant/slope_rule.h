@@ -1,13 +1,21 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
+#include "core/kernels/elementwise/dispatch.h"
 #include "quant/backward_rule.h"
 
 namespace nibble {
 
 /// A backward rule without options that is one formula: Formula has kName, slope(u, lo, hi)
-/// and surrogate(u, lo, hi), the function that the slope is the derivative of.
+/// and surrogate(u, lo, hi), the function that the slope is the derivative of. If the slope is 1 between two bounds and
+/// 0 elsewhere, window(lo, hi) has these, both included.
+/// The floats next to a bound that is not included.
+inline float just_above(float bound) { return std::nextafter(bound, std::numeric_limits<float>::infinity()); }
+inline float just_below(float bound) { return std::nextafter(bound, -std::numeric_limits<float>::infinity()); }
+
 template <class Formula>
 class SlopeRule final : public BackwardRule {
  public:
@@ -16,7 +24,19 @@ class SlopeRule final : public BackwardRule {
   };
   explicit SlopeRule(const Options&) {}
   std::string_view type() const override { return Formula::kName; }
+  std::optional<Window> window(float lo, float hi) const override {
+    if constexpr (requires { Formula::window(lo, hi); }) {
+      return Formula::window(lo, hi);
+    } else {
+      return BackwardRule::window(lo, hi);
+    }
+  }
   void input(View u, View dy, float lo, float hi, std::span<float> dx) const override {
+    if (const auto bounds = window(lo, hi)) {
+      elementwise::kernels().window(u.data(), dy.data(), 1, bounds->first, bounds->last, dx.data(),
+                                    static_cast<int64_t>(u.size()));
+      return;
+    }
     // By way of the stack: neither dx in dy's storage nor a slope of 0 or 1, which compilers turn into a branch, then
     // keeps the loops from being vectorised.
     constexpr size_t kStretch = 512;

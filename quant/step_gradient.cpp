@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/kernels/elementwise/dispatch.h"
 #include "core/parallel.h"
 #include "core/rounding.h"
 
@@ -12,8 +13,9 @@ namespace {
 constexpr int64_t kBlock = 4096;    ///< elements whose sum is formed at once
 constexpr int64_t kStretch = 1024;  ///< elements whose codes are kept on the stack
 
-double block_gradient(const float* x, const float* dy, float* dx, int64_t n, float step, float lo, float hi,
-                      const BackwardRule& rule) {
+/// u and codes first, then what the rule makes of them.
+double gradient_by_rule(const float* x, const float* dy, float* dx, int64_t n, float step, float lo, float hi,
+                        const BackwardRule& rule) {
   float u[kStretch], code[kStretch];
   double sum = 0;
   for (int64_t first = 0; first < n; first += kStretch) {
@@ -30,12 +32,20 @@ double block_gradient(const float* x, const float* dy, float* dx, int64_t n, flo
   return sum;
 }
 
+double block_gradient(const float* x, const float* dy, float* dx, int64_t n, float step, float lo, float hi,
+                      const BackwardRule& rule) {
+  if (const auto bounds = rule.window(lo, hi))
+    return elementwise::kernels().step_gradient(x, dy, {step, 0, lo, hi}, bounds->first, bounds->last, dx, n);
+  return gradient_by_rule(x, dy, dx, n, step, lo, hi, rule);
+}
+
 }  // namespace
 
 StepGradients step_gradients(const Tensor& x, const Tensor& dy, const Tensor& step, int lo, int hi,
-                             const BackwardRule& rule) {
+                             const BackwardRule& rule, const Tensor& dx) {
   const int64_t channels = step.numel(), width = x.numel() / channels, blocks = (width + kBlock - 1) / kBlock;
-  StepGradients result{Tensor::empty_like(x), std::vector<double>(static_cast<size_t>(channels), 0.0)};
+  StepGradients result{dx.defined() ? dx : Tensor::empty_like(x),
+                       std::vector<double>(static_cast<size_t>(channels), 0.0)};
   std::vector<double> partial(static_cast<size_t>(channels * blocks));
   const float *px = x.data<float>().data(), *pdy = dy.data<float>().data(), *steps = step.data<float>().data();
   float* pdx = result.dx.mutable_data<float>().data();

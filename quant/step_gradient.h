@@ -14,8 +14,8 @@ struct StepGradients {
 };
 
 /// One pass over x and dy; codes are recomputed, never stored. Sums run over fixed blocks of elements added in order,
-/// so that the bits do not depend on the number of threads.
+/// so that the bits do not depend on the number of threads. `dx`, if given, is where its own result goes; it may be dy.
 StepGradients step_gradients(const Tensor& x, const Tensor& dy, const Tensor& step, int lo, int hi,
-                             const BackwardRule& rule);
+                             const BackwardRule& rule, const Tensor& dx = {});
 
 }  // namespace nibble

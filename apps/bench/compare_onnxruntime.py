@@ -10,7 +10,11 @@ Needs the packages onnx and onnxruntime from PyPI:  python3 -m venv ort && ort/b
 
 usage: ort/bin/python apps/bench/compare_onnxruntime.py --model MODEL [--network resnet20] [--batch 1 128]
            [--threads 1 2] [--rounds 5] [--seconds 1.0] [--float] [--isa avx2] [--nibble build/nibble] [--json FILE]
+       ort/bin/python apps/bench/compare_onnxruntime.py --bitwise [--batch 1] [--threads 1] [...]
 --model is nibble's file; with --float the ONNX side computes in float, without quantizers. --isa limits nibble alone.
+--bitwise compares networks of few bits with ONNX Runtime's float: ResNet-18 at 224 with 1/1, 1/2 and 2/2 bits (weights
+/ activations) and VGG-Small with 1/2, all LQ-Nets, first convolution and classifier at 8 bits. Their nibble side is
+made on the spot: random weights, quantizers calibrated on noise, engine auto.
 """
 
 import argparse
@@ -19,6 +23,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -148,12 +153,29 @@ def mobilenet_v1_relu(quantized):
     return mobilenet_v1(quantized, None)
 
 
+def vgg_small(quantized):
+    b = Builder((3, 32, 32), quantized)
+    x = (b.codes("image"), 3, 32)
+    for out in (128, 256, 512):
+        x = b.conv(b.conv(x, out, 3), out, 3)
+        x = (b.node("MaxPool", [x[0]], kernel_shape=[2, 2], strides=[2, 2]), out, x[2] // 2)
+    name = b.node("Flatten", [x[0]])
+    name = b.node("Gemm", [name, b.weight((10, x[1] * x[2] ** 2)), b.bias(10)], transB=1)
+    b.nodes.append(helper.make_node("Identity", [b.codes(name)], ["logits"]))
+    return b.model(10), (3, 32, 32)
+
+
 NETWORKS = {
     "resnet20": resnet20,
     "resnet18": resnet18,
     "mobilenet_v1": mobilenet_v1,
     "mobilenet_v1_relu": mobilenet_v1_relu,
+    "vgg_small": vgg_small,
 }
+
+# Network, its first convolution, bits of weights and of activations.
+BITWISE = (("resnet18", "conv1", 1, 1), ("resnet18", "conv1", 1, 2), ("resnet18", "conv1", 2, 2),
+           ("vgg_small", "conv1_1", 1, 2))
 
 
 def time_ort(network, quantized, batch, threads, seconds):
@@ -173,8 +195,31 @@ def time_ort(network, quantized, batch, threads, seconds):
     return batch / statistics.median(times)
 
 
-def time_nibble(args, batch, threads):
-    command = [args.nibble, "bench", args.model, "--batch", str(batch), "--threads", str(threads), "--json"]
+def run_nibble(args, *command):
+    done = subprocess.run([args.nibble, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join([args.nibble, *command])}: exit code {done.returncode}")
+
+
+def make_bitwise(args, folder, network, first, weight, act):
+    """Writes a lowered network with random weights; returns its file."""
+    def lq(bits):
+        return {"type": "lq", "bits": bits}
+    eight = {"type": "lsq", "bits": 8}
+    rules = [{"match": f"{first}|fc", "weight": eight, "act": eight},
+             {"match": "*", "weight": lq(weight), "act": lq(act)}]
+    stem = os.path.join(folder, f"{network}-{weight}{act}")
+    for suffix, config in (("model", {"model": {"type": network}}), ("quant", {"quant": rules})):
+        with open(f"{stem}-{suffix}.json", "w", encoding="utf-8") as file:
+            json.dump(config, file)
+    run_nibble(args, "init", f"{stem}-model.json", "-o", f"{stem}.ckpt")
+    run_nibble(args, "quantize", f"{stem}.ckpt", "--config", f"{stem}-quant.json", "--noise", "16", "-o", f"{stem}.q")
+    run_nibble(args, "lower", f"{stem}.q", "-o", f"{stem}.nib", "--threads", "1")
+    return f"{stem}.nib"
+
+
+def time_nibble(args, model, batch, threads):
+    command = [args.nibble, "bench", model, "--batch", str(batch), "--threads", str(threads), "--json"]
     command += ["--steps", str(max(5, int(args.seconds * 2000 / batch)))] + (["--isa", args.isa] if args.isa else [])
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
     if done.returncode != 0:
@@ -182,9 +227,9 @@ def time_nibble(args, batch, threads):
     return json.loads(done.stdout)["images_per_second"]
 
 
-def run_ort_child(args, batch, threads):
+def run_ort_child(args, network, batch, threads):
     """In a process of its own, so that idle threads of one side do not disturb the other."""
-    command = [sys.executable, os.path.abspath(__file__), "--child", "--network", args.network, "--model", "-",
+    command = [sys.executable, os.path.abspath(__file__), "--child", "--network", network, "--model", "-",
                "--batch", str(batch), "--threads", str(threads), "--seconds", str(args.seconds)]
     command += ["--float"] if args.float else []
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
@@ -193,12 +238,40 @@ def run_ort_child(args, batch, threads):
     return json.loads(done.stdout)
 
 
+def measure(args, network, model, label):
+    """Prints and returns a row for every batch and number of threads."""
+    rows = []
+    for batch in args.batch:
+        for threads in args.threads:
+            ours, theirs = [], []
+            for _ in range(args.rounds):
+                ours.append(time_nibble(args, model, batch, threads))
+                theirs.append(run_ort_child(args, network, batch, threads))
+            row = {"network": label, "batch": batch, "threads": threads, "nibble": statistics.median(ours),
+                   "onnxruntime": statistics.median(theirs)}
+            row["ratio"] = row["nibble"] / row["onnxruntime"]
+            rows.append(row)
+            print(f"{label:14}{batch:6}{threads:9}{row['nibble']:10.0f}{row['onnxruntime']:13.0f}{row['ratio']:8.2f}",
+                  flush=True)
+    return rows
+
+
+def measure_bitwise(args):
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for network, first, weight, act in BITWISE:
+            model = make_bitwise(args, folder, network, first, weight, act)
+            rows += measure(args, network, model, f"{network} {weight}/{act}")
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model")
+    parser.add_argument("--bitwise", action="store_true")
     parser.add_argument("--network", choices=sorted(NETWORKS), default="resnet20")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 128])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--batch", type=int, nargs="+")
+    parser.add_argument("--threads", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--float", action="store_true")
@@ -211,24 +284,20 @@ def main():
         print(json.dumps(time_ort(args.network, not args.float, args.batch[0], args.threads[0], args.seconds)))
         return
 
+    if (args.model is None) != args.bitwise:
+        parser.error("expected --model or --bitwise")
+    args.float = args.float or args.bitwise
+    args.batch = args.batch or ([1] if args.bitwise else [1, 128])
+    args.threads = args.threads or ([1] if args.bitwise else [1, 2])
+
     kind = "float" if args.float else "int8 QDQ"
-    print(f"{args.network}: nibble {args.model} and ONNX Runtime {ort.__version__} {kind}, images/s")
-    print(f"{'batch':>6}{'threads':>9}{'nibble':>10}{'onnxruntime':>13}{'ratio':>8}")
-    rows = []
-    for batch in args.batch:
-        for threads in args.threads:
-            ours, theirs = [], []
-            for _ in range(args.rounds):
-                ours.append(time_nibble(args, batch, threads))
-                theirs.append(run_ort_child(args, batch, threads))
-            row = {"batch": batch, "threads": threads, "nibble": statistics.median(ours),
-                   "onnxruntime": statistics.median(theirs)}
-            row["ratio"] = row["nibble"] / row["onnxruntime"]
-            rows.append(row)
-            print(f"{batch:6}{threads:9}{row['nibble']:10.0f}{row['onnxruntime']:13.0f}{row['ratio']:8.2f}", flush=True)
+    what = "networks of few bits" if args.bitwise else args.model
+    print(f"nibble ({what}) and ONNX Runtime {ort.__version__} {kind}, images/s")
+    print(f"{'network':14}{'batch':>6}{'threads':>9}{'nibble':>10}{'onnxruntime':>13}{'ratio':>8}")
+    rows = measure_bitwise(args) if args.bitwise else measure(args, args.network, args.model, args.network)
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
-            json.dump({"network": args.network, "kind": kind, "rows": rows, "onnx": onnx.__version__,
+            json.dump({"kind": kind, "rows": rows, "onnx": onnx.__version__,
                        "onnxruntime": ort.__version__}, file, indent=1)
 
 

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
@@ -10,36 +9,19 @@
 #include "apps/bench_data.h"
 #include "apps/bench_kernels.h"
 #include "apps/bench_model.h"
+#include "apps/bench_train.h"
 #include "apps/commands/commands.h"
 #include "apps/machine.h"
 #include "apps/memory_use.h"
-#include "apps/noise.h"
 #include "apps/progress.h"
 #include "apps/run_directory.h"
 #include "apps/run_parts.h"
-#include "apps/train_step.h"
 #include "apps/trained_model.h"
-#include "core/allocator.h"
 #include "core/file.h"
 #include "core/parallel.h"
 
 namespace nibble {
 namespace {
-
-constexpr int kWarmUpSteps = 3, kBatches = 2;
-
-/// Normal noise of the network's input shape, with random labels.
-std::vector<Batch> synthetic_batches(const Shape& input, int64_t size, int classes) {
-  std::vector<Batch> batches;
-  Rng rng(1);
-  for (int k = 0; k < kBatches; ++k) {
-    Batch batch{noise_images(input, size, rng), Tensor::empty(Shape{size}, DType::i32), k};
-    for (int32_t& label : batch.labels.mutable_data<int32_t>())
-      label = static_cast<int32_t>(rng.next_below(static_cast<uint32_t>(classes)));
-    batches.push_back(std::move(batch));
-  }
-  return batches;
-}
 
 RunConfig bench_config(const Arguments& args) {
   if (args.positional().size() > 1) return load_run_config(args.positional()[1], args.all("--set"));
@@ -53,69 +35,14 @@ RunConfig bench_config(const Arguments& args) {
   return read_run_config(config);
 }
 
-/// Seconds of every measured step.
-std::vector<double> time_steps(TrainStep& step, const std::vector<Batch>& batches, int64_t count, double lr,
-                               Progress& progress) {
-  Rng rng(1);
-  std::vector<double> seconds;
-  progress.start("bench train", count + kWarmUpSteps);
-  for (int64_t i = 0; i < count + kWarmUpSteps; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    TrainClock clock;
-    clock.step = i;
-    clock.lr = lr;
-    step.run(batches[static_cast<size_t>(i) % batches.size()], clock, rng);
-    const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    if (i >= kWarmUpSteps) seconds.push_back(taken);
-    progress.update(i + 1, "");
-  }
-  progress.clear();
-  return seconds;
-}
-
 Json measure_training(const Arguments& args, Console& console) {
-  const RunConfig config = bench_config(args);
-  if (config.train.threads > 0 && !args.has("--threads")) set_threads(config.train.threads);
-  const RunParts parts = build_parts(config);
-  attach_optimizer(parts, config);
-  TrainStep step(parts.graph, parts.optimizer, config.loss, load_teacher(config, parts));
-  const int64_t batch = args.integer("--batch", parts.source->options().batch, 1, 1 << 20);
-  const int64_t steps = args.integer("--steps", 30, 1, 1000000);
-  const auto batches = synthetic_batches(parts.graph.input_shape(), batch, parts.source->classes());
-
+  BenchTrainOptions options;
+  options.batch = args.integer("--batch", 0, 1, 1 << 20);
+  options.steps = args.integer("--steps", 30, 1, 1000000);
+  options.keep_threads = args.has("--threads");
+  options.explain = args.has("--explain");
   Progress progress(console);
-  // A small rate keeps noise from diverging; the work is the same.
-  std::vector<double> seconds = time_steps(step, batches, steps, 1e-4, progress);
-  std::sort(seconds.begin(), seconds.end());
-  const double median = seconds[seconds.size() / 2];
-  const AllocatorStats memory = allocator_stats();
-  return {{"model", config.model.type()},
-          {"batch", batch},
-          {"threads", threads()},
-          {"steps", steps},
-          {"images_per_second", static_cast<double>(batch) / median},
-          {"seconds_per_step", {{"median", median}, {"min", seconds.front()}, {"max", seconds.back()}}},
-          {"peak_rss_bytes", peak_rss_bytes()},
-          {"data_bytes", static_cast<int64_t>(kBatches * (batches[0].images.bytes() + batches[0].labels.bytes()))},
-          {"allocator",
-           {{"system_allocations", memory.system_allocations},
-            {"reused", memory.reused},
-            {"peak_bytes_in_use", memory.peak_bytes_in_use},
-            {"bytes_held", memory.bytes_held}}},
-          {"machine", machine_info()}};
-}
-
-void print_training(const Json& json, std::ostream& out) {
-  const auto& seconds = json["seconds_per_step"];
-  char text[300];
-  std::snprintf(text, sizeof text,
-                "%s, batch %lld, %d threads: %.0f images/s (median of %lld steps: %.1f ms, %.1f to %.1f ms)\n"
-                "peak memory %.0f MiB\n",
-                json["model"].get<std::string>().c_str(), json["batch"].get<long long>(), json["threads"].get<int>(),
-                json["images_per_second"].get<double>(), json["steps"].get<long long>(),
-                1e3 * seconds["median"].get<double>(), 1e3 * seconds["min"].get<double>(),
-                1e3 * seconds["max"].get<double>(), json["peak_rss_bytes"].get<double>() / (1 << 20));
-  out << machine_line(json["machine"]) << "\n" << text;
+  return bench_train(bench_config(args), options, progress);
 }
 
 Json measure_inference(const Arguments& args, Console& console) {
@@ -246,7 +173,7 @@ struct Benchmark {
 };
 
 Benchmark benchmark(const std::string& word) {
-  if (word == "train") return {measure_training, print_training, 2};
+  if (word == "train") return {measure_training, print_bench_train, 2};
   if (word == "kernels") return {measure_kernels, print_kernels_on, 1};
   if (word == "crossover") return {measure_crossover, print_crossover, 1};
   if (word == "data") return {measure_data, print_data_on, 2};
@@ -289,9 +216,10 @@ Command bench_command() {
   spec.max_arguments = 2;
   spec.doc =
       "measure speed and memory; without arguments, list the benchmarks.\n"
-      "\"bench train\" times the training step of a config's network (by default ResNet-20) on synthetic images, "
-      "\"bench\n"
-      "RUN_OR_MODEL\" the evaluation of a trained or lowered network, how long loading it takes, and its memory.\n"
+      "\"bench train\" times the training step of a config's network (by default ResNet-20) on synthetic images and\n"
+      "counts what its tensors take from the system's memory; \"bench RUN_OR_MODEL\" times the evaluation of a "
+      "trained\n"
+      "or lowered network, and says how long loading it takes, and its memory.\n"
       "\"bench kernels\" times the kernels of convolutions alone; the layers are those of ResNet-20, ResNet-18 and\n"
       "MobileNet-v1. \"bench data\" times reading and preparing the images of a config, or of a folder in ImageNet's "
       "form,\n"
@@ -304,6 +232,8 @@ Command bench_command() {
       {"--steps", "N", "measured steps, after some that are not (30; for a model 50); images of data (200)", "", false},
       {"--out", "FILE", "write the result there instead of printing it", "-o", false},
       {"--layers", "CxS,...", "crossover: 3x3 layers, channels x size (64x56,128x28,256x14,16x32)", "", false},
+      {"--explain", "", "train: also the kernels, layer by layer and pass by pass: time, GFLOP/s, share of the peak",
+       "", false},
       {"--per-layer", "", "a model: also the median time of every layer", "", false},
       option::threads(),
       option::isa(),

@@ -18,6 +18,7 @@ Command verify_command();
 Command predict_command();
 Command import_command();
 Command bench_command();
+Command profile_command();
 Command evidence_command();
 Command results_command();
 Command reference_command();

@@ -3,6 +3,7 @@
 
 #include "core/kernels/elementwise/dispatch.h"
 #include "core/ops.h"
+#include "core/ops/batch_norm_clamp.h"
 #include "core/ops/map.h"
 
 namespace nibble {
@@ -90,14 +91,15 @@ struct Products {
   std::vector<double> total, product;
 };
 
-Products products_of(const Tensor& x, const Tensor& dy, const Tensor& mean, const Blocks& blocks) {
+/// `of_block`(offset, rows, total, product) forms those of one block.
+template <class Body>
+Products sum_products(const Blocks& blocks, const Body& of_block) {
   const int64_t channels = blocks.channels;
-  const elementwise::Kernels& kernels = elementwise::kernels();
   const Tensor partial = Tensor::empty({blocks.count(), 2, channels});
   float* parts = partial.mutable_data<float>().data();
   blocks.each([&](int64_t block, int64_t at, int64_t rows) {
     float* to = parts + block * 2 * channels;
-    kernels.products(values(x) + at, values(dy) + at, rows, channels, values(mean), to, to + channels);
+    of_block(at, rows, to, to + channels);
   });
   Products sums{std::vector<double>(static_cast<size_t>(channels)), std::vector<double>(static_cast<size_t>(channels))};
   double *total = sums.total.data(), *product = sums.product.data();
@@ -111,6 +113,25 @@ Products products_of(const Tensor& x, const Tensor& dy, const Tensor& mean, cons
     }
   });
   return sums;
+}
+
+Products products_of(const Tensor& x, const Tensor& dy, const Tensor& mean, const Blocks& blocks) {
+  const elementwise::Kernels& kernels = elementwise::kernels();
+  return sum_products(blocks, [&](int64_t at, int64_t rows, float* total, float* product) {
+    kernels.products(values(x) + at, values(dy) + at, rows, blocks.channels, values(mean), total, product);
+  });
+}
+
+/// The same for g = 0 < y < most ? dy : 0, which is written on the way.
+Products clamped_products_of(const Tensor& x, const Tensor& y, const Tensor& dy, const Tensor& mean, float most,
+                             const Tensor& g, const Blocks& blocks) {
+  const elementwise::Kernels& kernels = elementwise::kernels();
+  const float *in = values(x), *out = values(y), *grad = values(dy);
+  float* to = g.mutable_data<float>().data();
+  return sum_products(blocks, [&](int64_t at, int64_t rows, float* total, float* product) {
+    kernels.clamped_products(in + at, out + at, grad + at, rows, blocks.channels, values(mean), most, to + at, total,
+                             product);
+  });
 }
 
 /// y = a[c] * x + b[c]
@@ -163,10 +184,28 @@ void update(const BatchNormState& state, const Moments& moments, int64_t rows) {
   }
 }
 
+/// The statistics of a batch and what they make of gamma and beta.
+struct Batch {
+  ChannelAffine affine;
+  Tensor mean, inverse;
+};
+
+/// Updates the running statistics.
+Batch statistics_of(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
+                    const Blocks& blocks) {
+  NIBBLE_CHECK(blocks.rows >= 2, "batch_norm: training needs at least 2 values per channel, input is ", x.shape());
+  const Moments moments = moments_of(x, blocks);
+  update(state, moments, blocks.rows);
+  std::vector<double> biased = moments.squares;
+  for (double& v : biased) v /= static_cast<double>(blocks.rows);
+  const std::vector<double> deviation = inverse_of(biased, state.epsilon);
+  return {affine_of(gamma, beta, moments.mean, deviation), to_tensor(moments.mean, {}), to_tensor(deviation, {})};
+}
+
 /// dx = gamma * inverse * (dy - mean(dy) - xhat * mean(dy * xhat)) with xhat = (x - mean) * inverse, formed from x
-/// again rather than kept.
+/// again rather than kept. Into `dx`, which may be dy.
 Tensor train_input_gradient(const Tensor& x, const Tensor& dy, const Tensor& gamma, const Tensor& mean,
-                            const Tensor& inverse, const Products& sums, const Blocks& blocks) {
+                            const Tensor& inverse, const Products& sums, const Blocks& blocks, const Tensor& dx) {
   const auto channels = static_cast<size_t>(blocks.channels);
   const auto rows = static_cast<double>(blocks.rows);
   std::vector<float> factor(channels), shift(channels), slope(channels);
@@ -177,7 +216,6 @@ Tensor train_input_gradient(const Tensor& x, const Tensor& dy, const Tensor& gam
     slope[c] = static_cast<float>(a * r * r * sums.product[c] / rows);
   }
   const elementwise::Kernels& kernels = elementwise::kernels();
-  Tensor dx = reuse(dy);
   const float *in = values(x), *grad = values(dy);
   float* to = dx.mutable_data<float>().data();
   blocks.each([&](int64_t, int64_t at, int64_t count) {
@@ -196,23 +234,52 @@ ChannelAffine batch_norm_affine(const Tensor& gamma, const Tensor& beta, const B
 Tensor batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state) {
   check_arguments("batch_norm", x, gamma, beta, state);
   const Blocks blocks(x);
-  NIBBLE_CHECK(blocks.rows >= 2, "batch_norm: training needs at least 2 values per channel, input is ", x.shape());
-  const Moments moments = moments_of(x, blocks);
-  update(state, moments, blocks.rows);
-  std::vector<double> biased = moments.squares;
-  for (double& v : biased) v /= static_cast<double>(blocks.rows);
-  const std::vector<double> deviation = inverse_of(biased, state.epsilon);
-  const ChannelAffine affine = affine_of(gamma, beta, moments.mean, deviation);
-  const Tensor mean = to_tensor(moments.mean, {}), inverse = to_tensor(deviation, {});
-  const Tensor y = apply(x, affine.a, affine.b, Tensor::empty_like(x));
-  return record("batch_norm", y, {x, gamma, beta}, [=](const Tensor& dy) -> Grads {
-    const Products sums = products_of(x, dy, mean, blocks);
-    Tensor dx, dgamma, dbeta;
-    if (gamma.requires_grad()) dgamma = to_tensor(sums.product, inverse);
-    if (beta.requires_grad()) dbeta = to_tensor(sums.total, {});
-    if (x.requires_grad()) dx = train_input_gradient(x, dy, gamma, mean, inverse, sums, blocks);
-    return {dx, dgamma, dbeta};
+  const Batch batch = statistics_of(x, gamma, beta, state, blocks);
+  const Tensor y = apply(x, batch.affine.a, batch.affine.b, Tensor::empty_like(x));
+  return record("batch_norm", y, {x, gamma, beta},
+                [=, mean = batch.mean, inverse = batch.inverse](const Tensor& dy) -> Grads {
+                  const Products sums = products_of(x, dy, mean, blocks);
+                  Tensor dx, dgamma, dbeta;
+                  if (gamma.requires_grad()) dgamma = to_tensor(sums.product, inverse);
+                  if (beta.requires_grad()) dbeta = to_tensor(sums.total, {});
+                  if (x.requires_grad())
+                    dx = train_input_gradient(x, dy, gamma, mean, inverse, sums, blocks, reuse(dy));
+                  return {dx, dgamma, dbeta};
+                });
+}
+
+Tensor batch_norm_clamp_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
+                              const Tensor& residual, float most) {
+  check_arguments("batch_norm", x, gamma, beta, state);
+  const bool sum = residual.defined();
+  if (sum) {
+    check_f32("add", residual);
+    NIBBLE_CHECK(residual.shape() == x.shape(), "add: shapes differ: ", x.shape(), " and ", residual.shape());
+  }
+  const Blocks blocks(x);
+  const Batch batch = statistics_of(x, gamma, beta, state, blocks);
+  const Tensor y = Tensor::empty_like(x);
+  const elementwise::Kernels& kernels = elementwise::kernels();
+  const float *from = values(x), *other = sum ? values(residual) : nullptr;
+  float* to = y.mutable_data<float>().data();
+  blocks.each([&](int64_t, int64_t at, int64_t rows) {
+    kernels.affine_clamp(from + at, other ? other + at : nullptr, rows, blocks.channels, batch.affine.a.data(),
+                         batch.affine.b.data(), most, to + at);
   });
+  // What passed the clamp is told by y, which the next layer keeps anyway.
+  return record("batch_norm_clamp", y, {x, gamma, beta, residual},
+                [=, mean = batch.mean, inverse = batch.inverse, kept = y.detach(),
+                 wanted = sum && residual.requires_grad()](const Tensor& dy) -> Grads {
+                  const Tensor g = reuse(dy);
+                  const Products sums = clamped_products_of(x, kept, dy, mean, most, g, blocks);
+                  Tensor dx, dgamma, dbeta;
+                  if (gamma.requires_grad()) dgamma = to_tensor(sums.product, inverse);
+                  if (beta.requires_grad()) dbeta = to_tensor(sums.total, {});
+                  if (x.requires_grad())
+                    dx = train_input_gradient(x, g, gamma, mean, inverse, sums, blocks,
+                                              wanted ? Tensor::empty_like(g) : g);
+                  return {dx, dgamma, dbeta, wanted ? g : Tensor()};
+                });
 }
 
 Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state) {

@@ -1,5 +1,6 @@
 #include <vector>
 
+#include "core/kernels/elementwise/dispatch.h"
 #include "core/ops.h"
 #include "core/ops/map.h"
 
@@ -70,6 +71,18 @@ void keep_larger(const float* x, int64_t offset, int64_t channels, float* best, 
   }
 }
 
+/// The pixel of each channel's largest value in a window of an image.
+void find_winners(const Plan& p, const float* image, int64_t i, int64_t j, std::span<float> best,
+                  std::span<int32_t> winners) {
+  bool begun = false;
+  each_pixel(p, i, j, [&](int64_t pixel) {
+    if (begun) return keep_larger(image + pixel, pixel, p.channels, best.data(), winners.data());
+    std::copy_n(image + pixel, p.channels, best.begin());
+    std::ranges::fill(winners, static_cast<int32_t>(pixel / p.channels));
+    begun = true;
+  });
+}
+
 /// Every pixel's share of its window is 1 / this.
 float divisor(const Plan& p, bool count_padding, int64_t i, int64_t j) {
   const int64_t pixels =
@@ -83,33 +96,33 @@ Tensor max_pool(const Tensor& x, const PoolGeometry& geometry) {
   const Plan p = make_plan("max_pool", x, geometry);
   NIBBLE_CHECK(p.h.in * p.w.in <= INT32_MAX, "max_pool: the images are too large, input ", x.shape());
   Tensor y = Tensor::empty({p.images, p.h.out, p.w.out, p.channels});
-  const Tensor where = Tensor::empty(y.shape(), DType::i32);
   const float* from = x.data<float>().data();
   float* to = y.mutable_data<float>().data();
-  int32_t* winners = where.mutable_data<int32_t>().data();
-  parallel_for(0, p.images, row_grain(p.in_plane()), [=, &p](int64_t lo, int64_t hi) {
-    each_window(p, lo, hi, [&](int64_t image, int64_t out, int64_t i, int64_t j) {
-      bool begun = false;
-      each_pixel(p, i, j, [&](int64_t pixel) {
-        if (!begun) {
-          std::copy_n(from + image + pixel, p.channels, to + out);
-          std::fill_n(winners + out, p.channels, static_cast<int32_t>(pixel / p.channels));
-          begun = true;
-        } else {
-          keep_larger(from + image + pixel, pixel, p.channels, to + out, winners + out);
-        }
-      });
-    });
+  const auto largest = elementwise::kernels().largest;
+  const int64_t out_row = p.w.out * p.channels;
+  parallel_for(0, p.images * p.h.out, row_grain(p.h.kernel * p.w.in * p.channels), [=, &p](int64_t lo, int64_t hi) {
+    std::vector<int64_t> pixels(static_cast<size_t>(p.h.kernel * p.w.kernel));
+    for (int64_t row = lo; row < hi; ++row)
+      for (int64_t j = 0; j < p.w.out; ++j) {
+        int64_t count = 0;
+        each_pixel(p, row % p.h.out, j, [&](int64_t pixel) { pixels[static_cast<size_t>(count++)] = pixel; });
+        largest(from + row / p.h.out * p.in_plane(), pixels.data(), count, p.channels,
+                to + row * out_row + j * p.channels);
+      }
   });
-  return record("max_pool", y, {x}, [p, where, shape = x.shape()](const Tensor& dy) -> Grads {
-    Tensor dx = Tensor::empty(shape);
+  return record("max_pool", y, {x}, [p, x](const Tensor& dy) -> Grads {
+    Tensor dx = Tensor::empty(x.shape());
+    const float* in = x.data<float>().data();
     const float* grad = dy.data<float>().data();
-    const int32_t* from_pixel = where.data<int32_t>().data();
     float* out = dx.mutable_data<float>().data();
     parallel_for(0, p.images, row_grain(p.in_plane()), [&](int64_t lo, int64_t hi) {
+      std::vector<float> best(static_cast<size_t>(p.channels));
+      std::vector<int32_t> winners(best.size());
       std::fill(out + lo * p.in_plane(), out + hi * p.in_plane(), 0.0f);
-      each_window(p, lo, hi, [&](int64_t image, int64_t at, int64_t, int64_t) {
-        for (int64_t c = 0; c < p.channels; ++c) out[image + from_pixel[at + c] * p.channels + c] += grad[at + c];
+      each_window(p, lo, hi, [&](int64_t image, int64_t at, int64_t i, int64_t j) {
+        find_winners(p, in + image, i, j, best, winners);
+        for (int64_t c = 0; c < p.channels; ++c)
+          out[image + winners[static_cast<size_t>(c)] * p.channels + c] += grad[at + c];
       });
     });
     return {dx};

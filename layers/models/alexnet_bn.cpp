@@ -18,7 +18,7 @@ Graph alexnet_bn(const AlexnetOptions& options) {
                                              {"3", 384, 3, 1, 1, 0},
                                              {"4", 384, 3, 1, 1, 0},
                                              {"5", 256, 3, 1, 1, 3}}};
-  NetworkBuilder builder(options.input, {.init = options.init});
+  NetworkBuilder builder(options.input, options.style(options.activation));
   std::string x = "input";
   for (const PlainConv& conv : kConvs) x = plain_conv(builder, x, conv, options);
   plain_head(builder, x, 6, options);

@@ -20,7 +20,7 @@ struct DorefaOptions : NetworkOptions {
 /// bnfc1, actfc1, fct.
 Graph alexnet_dorefa(const DorefaOptions& options) {
   const auto scaled = [&options](int channels) { return scaled_channels(channels, options.multiplier); };
-  NetworkBuilder b(options.input, {.activation = options.activation, .init = options.init});
+  NetworkBuilder b(options.input, options.style(options.activation));
   const PoolSpec same{.kernel = 3, .pad = kSame};
   std::string x =
       b.conv("conv0", "input", {.out = scaled(96), .kernel = {12, 12}, .stride = 4, .pad = kValid, .bias = true});

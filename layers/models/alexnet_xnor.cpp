@@ -8,6 +8,7 @@ namespace {
 
 struct XnorOptions : NetworkOptions {
   double multiplier = 1;
+  float dropout = 0;
   std::string activation = "none", affine = "all";
   void fields(Fields& f) {
     NetworkOptions::fields(f);
@@ -16,6 +17,7 @@ struct XnorOptions : NetworkOptions {
              "between the batch norms and the inner convolutions, whose input quantizers take the sign themselves");
     f.choice("affine", affine, {"all", "none"},
              "which batch norms learn scale and offset: one for each layer with weights, or none as in the code");
+    f("dropout", dropout, "part of the input of fc6 and of fc7 that is dropped; the authors' BWN: 0.1", {0, 0.99});
   }
 };
 
@@ -27,13 +29,14 @@ struct Inner {
 /// AlexNet of XNOR-Net (Rastegari et al., ECCV 2016), after the authors' Torch code: behind the first layer the order
 /// is BN - sign - convolution - pool, the sign being an activation quantizer. The hidden layers are convolutions that
 /// cover the map. Nodes: conv1, bn1, relu1, pool1, bn2, conv2, pool2, ..., bn5, conv5, pool5, bn6, fc6, bn7, fc7, bn8,
-/// relu8, fc8, flatten; with an activation relu2 to relu7.
+/// relu8, fc8, flatten; with an activation relu2 to relu7, with
+/// dropout drop6 and drop7.
 /// Departs: bn2, which follows bn1, a ReLU and a pooling, is never affine, as there is one affine batch norm per layer.
 Graph alexnet_xnor(const XnorOptions& options) {
   constexpr std::array<Inner, 4> kConvs{{{256, 5, true}, {384, 3, false}, {384, 3, false}, {256, 3, true}}};
   const bool affine = options.affine == "all";
   const auto scaled = [&options](int channels) { return scaled_channels(channels, options.multiplier); };
-  NetworkBuilder builder(options.input, {.activation = options.activation, .init = options.init});
+  NetworkBuilder builder(options.input, options.style(options.activation));
   const Json relu{{"type", "relu"}};
 
   std::string x =
@@ -52,6 +55,7 @@ Graph alexnet_xnor(const XnorOptions& options) {
     const Shape& map = builder.shape(x);
     const Extent2 whole{static_cast<int>(map[0]), static_cast<int>(map[1])};
     x = builder.bn_act("bn" + id, "relu" + id, x, affine);
+    x = builder.dropout("drop" + id, x, options.dropout);
     x = builder.conv("fc" + id, x, {.out = scaled(4096), .kernel = whole, .pad = kValid, .bias = true});
   }
   x = builder.add("relu8", relu, {builder.bn("bn8", x, affine)});

@@ -1,5 +1,6 @@
 #include <array>
 
+#include "layers/foreign_weights.h"
 #include "layers/model.h"
 #include "layers/models/network_builder.h"
 
@@ -8,7 +9,7 @@ namespace {
 
 struct DensenetOptions : NetworkOptions {
   double multiplier = 1;
-  std::string order = "standard";
+  std::string order = "standard", activation = "relu";
   void fields(Fields& f) {
     NetworkOptions::fields(f);
     f("multiplier", multiplier, "growth rate (32) and channels of the stem times this, rounded down, at least 8",
@@ -16,8 +17,25 @@ struct DensenetOptions : NetworkOptions {
     f.choice("order", order, {"standard", "lq"},
              "standard: BN - ReLU in front of every convolution; lq: behind it, and none around the transitions, as in "
              "LQ-Nets' code");
+    no_activation_field(f, activation);
   }
 };
+
+constexpr std::array<int, 4> kLayers{6, 12, 24, 16};
+
+/// The names of the files that torchvision downloads; the library renames them when it loads them.
+ForeignWeights published_names() {
+  ForeignWeights known;
+  for (size_t block = 0; block < kLayers.size(); ++block)
+    for (int i = 1; i <= kLayers[block]; ++i)
+      for (const std::string kind : {"norm", "conv"})
+        for (const std::string id : {"1", "2"}) {
+          const std::string node =
+              "features.denseblock" + std::to_string(block + 1) + ".denselayer" + std::to_string(i) + "." + kind;
+          known.nodes.emplace_back(node + "." + id, node + id);
+        }
+  return known;
+}
 
 /// norm<id>, relu<id> and a convolution conv<id> behind a prefix, the convolution last ("standard") or first ("lq").
 std::string unit(NetworkBuilder& b, const std::string& prefix, const std::string& id, const std::string& x,
@@ -44,10 +62,9 @@ std::string transition(NetworkBuilder& b, const std::string& prefix, const std::
 /// pool0, features.denseblock1.denselayer1.norm1, ..., features.transition1.norm, ..., features.norm5, relu5, avgpool,
 /// classifier.
 Graph densenet121(const DensenetOptions& options) {
-  constexpr std::array<int, 4> kLayers{6, 12, 24, 16};
   const int growth = scaled_channels(32, options.multiplier);
   const bool lq = options.order == "lq";
-  NetworkBuilder b(options.input, {.init = options.init});
+  NetworkBuilder b(options.input, options.style(options.activation));
   std::string x = b.conv("features.conv0", "input", {.out = 2 * growth, .kernel = {7, 7}, .stride = 2});
   x = b.bn_act("features.norm0", "features.relu0", x);
   x = b.max_pool("features.pool0", x, {.kernel = 3, .pad = {{1, 1, 1, 1}}});
@@ -62,6 +79,7 @@ Graph densenet121(const DensenetOptions& options) {
   return b.take();
 }
 
+NIBBLE_REGISTER_FOREIGN_WEIGHTS(published_names());
 NIBBLE_REGISTER_MODEL(DensenetOptions, densenet121, "densenet121", "DenseNet-121.");
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <array>
 
+#include "layers/foreign_weights.h"
 #include "layers/model.h"
 #include "layers/models/network_builder.h"
 
@@ -8,12 +9,13 @@ namespace {
 
 struct GooglenetOptions : NetworkOptions {
   double multiplier = 1;
-  std::string affine = "all";
+  std::string affine = "all", activation = "relu";
   void fields(Fields& f) {
     NetworkOptions::fields(f);
     multiplier_field(f, multiplier);
     f.choice("affine", affine, {"all", "last"},
              "which batch norms learn scale and offset; HWGQ: those in front of the classifier only");
+    no_activation_field(f, activation);
   }
 };
 
@@ -36,7 +38,8 @@ constexpr std::array<Block, 9> kBlocks{{{"3a", 96, 128, 32, false},
 
 class Builder {
  public:
-  explicit Builder(const GooglenetOptions& options) : options_(options), net_(options.input, {.init = options.init}) {}
+  explicit Builder(const GooglenetOptions& options)
+      : options_(options), net_(options.input, options.style(options.activation)) {}
 
   /// <prefix>.conv (- <prefix>.pool) - <prefix>.bn - <prefix>.relu.
   std::string unit(const std::string& prefix, const std::string& x, int out, int kernel, int stride, bool pool,
@@ -80,6 +83,11 @@ Graph googlenet_variant(const GooglenetOptions& options) {
   return builder.net().take();
 }
 
+NIBBLE_REGISTER_FOREIGN_WEIGHTS(
+    {{},
+     {{"inception3a.branch4.1.conv.weight",
+       "These are the weights of torchvision's GoogLeNet, whose blocks have pooled branches and other widths; there is "
+       "GoogLeNet-Variant here, which has none"}}});
 NIBBLE_REGISTER_MODEL(GooglenetOptions, googlenet_variant, "googlenet_variant",
                       "GoogLeNet-Variant of HWGQ and LQ-Nets.");
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "layers/foreign_weights.h"
 #include "layers/model.h"
 #include "layers/models/network_builder.h"
 
@@ -10,20 +11,19 @@ struct InceptionOptions : NetworkOptions {
   double multiplier = 1;
   bool aux = false, bn_scale = true, count_padding = false;
   std::string activation = "relu";
-  float bn_momentum = 0.9997f, bn_epsilon = 1e-3f, dropout = 0.2f;
-  InceptionOptions() { input = {299, 299, 3}; }
+  float dropout = 0.2f;
+  InceptionOptions() {
+    input = {299, 299, 3};
+    bn_momentum = 0.9997f;  // for hundreds of thousands of steps; 0.9 suits short runs
+    bn_epsilon = 1e-3f;
+  }
 
   void fields(Fields& f) {
     NetworkOptions::fields(f);
     multiplier_field(f, multiplier);
     f("aux", aux, "add the auxiliary classifier, the second output: it takes part in training (see loss.auxiliary)");
-    f.choice("activation", activation, {"relu", "relu6"}, "behind every batch norm");
+    f.choice("activation", activation, {"relu", "relu6", "none"}, "behind every batch norm");
     f("bn_scale", bn_scale, "the batch norms learn a scale, too; TensorFlow's slim: an offset only");
-    f("bn_momentum", bn_momentum,
-      "of the batch norms' running averages; the original's is for hundreds of thousands of steps, 0.9 suits short "
-      "runs",
-      kFraction);
-    f("bn_epsilon", bn_epsilon, "of the batch norms", kPositive);
     f("count_padding", count_padding, "the average pools count the border's zeros, as torchvision's do");
     f("dropout", dropout, "part of the features dropped in front of the classifier", {0, 0.99});
   }
@@ -172,6 +172,10 @@ Graph inception_v3(const InceptionOptions& options) {
   return graph;
 }
 
+NIBBLE_REGISTER_FOREIGN_WEIGHTS({{},
+                                 {{"AuxLogits.conv0.conv.weight",
+                                   "These weights have an auxiliary classifier: \"aux\": true; and if they are "
+                                   "torchvision's: \"count_padding\": true"}}});
 NIBBLE_REGISTER_MODEL(InceptionOptions, inception_v3, "inception_v3", "Inception-v3, with or without auxiliary head.");
 
 }  // namespace

@@ -28,7 +28,9 @@ Json with_type(Json options, const char* type) {
 void NetworkOptions::fields(Fields& f) {
   f("classes", classes, "outputs", {1, 1 << 20});
   f("input", input, "height, width and channels of an image", {1, 4096});
-  f.choice("init", init, weight_inits(), "how the weights are drawn; normal: with a standard deviation of 0.01");
+  f.choice("init", init, weight_inits(),
+           "how the weights are drawn; normal: with a standard deviation of 0.01; uniform: from [-1, 1)");
+  batch_norm_fields(f, bn_momentum, bn_epsilon);
 }
 
 NetworkBuilder::NetworkBuilder(const std::vector<int>& input, NetworkStyle style)
@@ -68,7 +70,7 @@ std::string NetworkBuilder::bn(const std::string& name, const std::string& x, bo
               {"momentum", style_.bn_momentum},
               {"epsilon", style_.bn_epsilon},
               {"scale", affine && style_.bn_scale},
-              {"offset", affine}},
+              {"offset", affine && style_.bn_offset}},
              {x});
 }
 
@@ -153,6 +155,16 @@ int scaled_channels(int channels, double multiplier) { return std::max(static_ca
 
 void multiplier_field(Fields& f, double& multiplier) {
   f("multiplier", multiplier, "depth multiplier: all channels times this, rounded down, at least 8", {0, 16, true});
+}
+
+void no_activation_field(Fields& f, std::string& activation) {
+  f.choice("activation", activation, {"relu", "none"},
+           "none leaves the ReLUs out: for activation quantizers that clip or take the sign themselves");
+}
+
+void batch_norm_fields(Fields& f, float& momentum, float& epsilon) {
+  f("bn_momentum", momentum, "part of the batch norms' running averages that every step keeps", kFraction);
+  f("bn_epsilon", epsilon, "added to the batch norms' variances", kPositive);
 }
 
 }  // namespace nibble

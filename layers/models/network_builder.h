@@ -8,20 +8,22 @@
 
 namespace nibble {
 
-/// What every network lets a config choose.
-struct NetworkOptions {
-  int classes = 1000;
-  std::vector<int> input{224, 224, 3};
-  std::string init = "he_fan_in";
-  void fields(Fields& f);
-};
-
 /// What the layers of one network have in common.
 struct NetworkStyle {
   std::string activation = "relu";  ///< a layer's type, or "none" for no such nodes
   std::string init = "he_fan_in";
   float bn_momentum = 0.9f, bn_epsilon = 1e-5f;
-  bool bn_scale = true;
+  bool bn_scale = true, bn_offset = true;
+};
+
+/// What every network lets a config choose.
+struct NetworkOptions {
+  int classes = 1000;
+  std::vector<int> input{224, 224, 3};
+  std::string init = "he_fan_in";
+  float bn_momentum = 0.9f, bn_epsilon = 1e-5f;
+  void fields(Fields& f);
+  NetworkStyle style(const std::string& activation) const { return {activation, init, bn_momentum, bn_epsilon}; }
 };
 
 /// TensorFlow's VALID and SAME.
@@ -93,5 +95,9 @@ class NetworkBuilder {
 int scaled_channels(int channels, double multiplier);
 /// Declares the option "multiplier" that networks pass to scaled_channels.
 void multiplier_field(Fields& f, double& multiplier);
+/// Declares the option "activation", "relu" or "none".
+void no_activation_field(Fields& f, std::string& activation);
+/// Declares the options "bn_momentum" and "bn_epsilon".
+void batch_norm_fields(Fields& f, float& momentum, float& epsilon);
 
 }  // namespace nibble

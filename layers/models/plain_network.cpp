@@ -7,6 +7,7 @@ void PlainOptions::fields(Fields& f) {
   multiplier_field(f, multiplier);
   f.choice("affine", affine, {"all", "conv", "none"},
            "which batch norms learn scale and offset: all, those behind convolutions (LQ-Nets' code), none (HWGQ)");
+  no_activation_field(f, activation);
   f("fc_bias", fc_bias, "biases in the hidden layers, as LQ-Nets' code has them");
 }
 

@@ -8,7 +8,7 @@ namespace nibble {
 /// al., ECCV 2018) compare: neither local response norm nor dropout, but batch norms.
 struct PlainOptions : NetworkOptions {
   double multiplier = 1;
-  std::string affine = "all";
+  std::string affine = "all", activation = "relu";
   bool fc_bias = false;
   void fields(Fields& f);
 };

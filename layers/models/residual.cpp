@@ -1,5 +1,7 @@
 #include "layers/models/residual.h"
 
+#include "layers/foreign_weights.h"
+
 namespace nibble {
 
 void ResidualStyle::fields(Fields& f) {
@@ -12,9 +14,20 @@ void ResidualStyle::fields(Fields& f) {
   f.choice("activation", activation, {"relu", "none"},
            "none leaves the ReLUs out: for activation quantizers that take the sign themselves");
   f.choice("init", init, {"he_fan_in", "he_fan_out", "xavier"}, "how the weights are drawn");
+  f.choice("affine", affine, {"all", "none"}, "which batch norms learn scale and offset; HWGQ and XNOR-Net: none");
+  batch_norm_fields(f, bn_momentum, bn_epsilon);
+}
+
+NetworkStyle ResidualStyle::network() const {
+  const bool learns = affine == "all";
+  return {activation, init, bn_momentum, bn_epsilon, learns, learns};
 }
 
 namespace {
+
+constexpr const char* kOptionB = "The shortcuts of these weights are convolutions: \"shortcut\": \"B\"";
+NIBBLE_REGISTER_FOREIGN_WEIGHTS(
+    {{}, {{"layer2.0.downsample.0.weight", kOptionB}, {"layer2.0.shortcut.0.weight", kOptionB}}});
 
 std::vector<ConvSpec> convolutions(const BlockSpec& spec) {
   const int width = spec.width, stride = spec.stride;

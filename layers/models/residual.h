@@ -7,7 +7,10 @@ namespace nibble {
 /// What the residual networks of all families choose: where batch norm and ReLU stand, and how a block bypasses a
 /// change of shape.
 struct ResidualStyle {
-  std::string shortcut = "A", pool = "subsample", pad = "both", order = "post", activation = "relu", init = "he_fan_in";
+  std::string shortcut = "A", pool = "subsample", pad = "both", order = "post", activation = "relu", init = "he_fan_in",
+              affine = "all";
+  float bn_momentum = 0.9f, bn_epsilon = 1e-5f;
+  NetworkStyle network() const;
   void fields(Fields& f);
 };
 
@@ -31,7 +34,7 @@ class ResidualBuilder {
  public:
   /// `bypass` names the shortcut of a block: "shortcut" gives layer2.0.shortcut.0. Keeps a reference to `style`.
   ResidualBuilder(const std::vector<int>& input, const ResidualStyle& style, std::string bypass)
-      : style_(style), bypass_(std::move(bypass)), net_(input, {.activation = style.activation, .init = style.init}) {}
+      : style_(style), bypass_(std::move(bypass)), net_(input, style.network()) {}
 
   /// Convolution, BN and ReLU.
   std::string stem(const std::string& conv_name, const std::string& bn_name, const std::string& relu_name,

@@ -8,12 +8,14 @@ namespace {
 
 struct SqueezenextOptions : NetworkOptions {
   double multiplier = 2;
+  std::string activation = "relu";
   SqueezenextOptions() { input = {227, 227, 3}; }
   void fields(Fields& f) {
     NetworkOptions::fields(f);
     f("multiplier", multiplier,
       "channels of the four stages: 32, 64, 128 and 256 times this, rounded down, at least 8; 2 is SqueezeNext-23-2x",
       {0, 16, true});
+    no_activation_field(f, activation);
   }
 };
 
@@ -37,7 +39,7 @@ std::string block(NetworkBuilder& b, int number, const std::string& x, int out, 
 /// avgpool, fc.
 Graph squeezenext23(const SqueezenextOptions& options) {
   constexpr std::array<int, 4> kBlocks{6, 6, 8, 1};
-  NetworkBuilder b(options.input, {.init = options.init});
+  NetworkBuilder b(options.input, options.style(options.activation));
   std::string x = b.conv_bn_act("conv1", "input", {.out = 64, .kernel = {7, 7}, .stride = 2, .pad = kValid});
   x = b.max_pool("pool1", x, {.kernel = 3, .ceil_mode = true});
   int number = 0;

@@ -9,10 +9,12 @@ namespace {
 struct Vgg16Options : NetworkOptions {
   double multiplier = 1;
   float dropout = 0.5f;
+  std::string activation = "relu";
   void fields(Fields& f) {
     NetworkOptions::fields(f);
     multiplier_field(f, multiplier);
     f("dropout", dropout, "part of each hidden layer that is dropped", {0, 0.99});
+    no_activation_field(f, activation);
   }
 };
 
@@ -23,7 +25,7 @@ Graph vgg16_bn(const Vgg16Options& options) {
   constexpr int kPool = 0;
   constexpr std::array<int, 18> kLayers{64,    64,  kPool, 128, 128,   kPool, 256, 256, 256,
                                         kPool, 512, 512,   512, kPool, 512,   512, 512, kPool};
-  NetworkBuilder builder(options.input, {.init = options.init});
+  NetworkBuilder builder(options.input, options.style(options.activation));
   int index = 0;
   const auto feature = [&index] { return "features." + std::to_string(index++); };
   std::string x = "input";

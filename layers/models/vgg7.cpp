@@ -7,7 +7,7 @@ namespace {
 /// VGG-7 of ternary weight networks (Li et al., arXiv:1605.04711, sec. 3.1): VGG-Small with a hidden layer of 1024.
 /// Nodes: those of small_vgg_features, fc1, bn_fc1, relu_fc1, fc2.
 Graph vgg7(const SmallVggOptions& options) {
-  NetworkBuilder builder(options.input, {.activation = options.activation, .init = options.init});
+  NetworkBuilder builder(options.input, options.style());
   std::string x = small_vgg_features(builder, options.width, false, "all");
   x = builder.linear("fc1", x, {.out = 8 * options.width, .bias = false});
   x = builder.bn_act("bn_fc1", "relu_fc1", x);

@@ -11,8 +11,10 @@ void SmallVggOptions::fields(Fields& f) {
     {1, 4096});
   f.choice("activation", activation, {"relu", "none"},
            "none leaves the ReLUs out: for activation quantizers that take the sign themselves");
-  f.choice("init", init, {"he_fan_in", "he_fan_out", "xavier"}, "how the weights are drawn");
+  f.choice("init", init, {"he_fan_in", "he_fan_out", "xavier", "uniform"},
+           "how the weights are drawn; uniform: from [-1, 1)");
   f("input", input, "height, width and channels of an image", {1, 4096});
+  batch_norm_fields(f, bn_momentum, bn_epsilon);
 }
 
 void VggSmallOptions::fields(Fields& f) {
@@ -35,7 +37,7 @@ std::string small_vgg_features(NetworkBuilder& builder, int width, bool bias, co
 }
 
 Graph vgg_small(const VggSmallOptions& options) {
-  NetworkBuilder builder(options.input, {.activation = options.activation, .init = options.init});
+  NetworkBuilder builder(options.input, options.style());
   const std::string x = small_vgg_features(builder, options.width, false, options.affine);
   builder.linear("fc", x, {.out = options.classes});
   return builder.take();

@@ -10,7 +10,9 @@ struct SmallVggOptions {
   int classes = 10, width = 128;
   std::string activation = "relu", init = "he_fan_in";
   std::vector<int> input{32, 32, 3};
+  float bn_momentum = 0.9f, bn_epsilon = 1e-5f;
   void fields(Fields& f);
+  NetworkStyle style() const { return {activation, init, bn_momentum, bn_epsilon}; }
 };
 
 /// VGG-Small (HWGQ, Cai et al., CVPR 2017; LQ-Nets): 128-128-P-256-256-P-512-512-P-FC on 32x32 images.

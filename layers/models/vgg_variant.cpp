@@ -19,7 +19,7 @@ Graph vgg_variant(const PlainOptions& options) {
                                              {"4_1", 512},
                                              {"4_2", 512},
                                              {"4_3", 512, 3, 1, 1, 2}}};
-  NetworkBuilder builder(options.input, {.init = options.init});
+  NetworkBuilder builder(options.input, options.style(options.activation));
   const ConvSpec first{.out = scaled_channels(96, options.multiplier), .kernel = {7, 7}, .stride = 2};
   std::string x = builder.act("relu1_0", builder.conv("conv1", "input", first));
   x = builder.bn_act("bn1", "relu1", builder.max_pool("pool1", x, {}), options.affine != "none");

@@ -71,6 +71,7 @@ void BitConvLayer::Options::fields(Fields& f) {
   f("a_basis", a_basis, "what each bit of an activation adds");
   input.fields(f, "in_");
   f("real", real, "the output is reals (f32), not codes");
+  reals.fields(f);
   f("rounds", rounds, "the output's codes come from rounding, not from thresholds");
   coding.fields(f);
   f("lo", lo, "smallest code of an output that rounds", {0, 255});
@@ -100,6 +101,7 @@ BitConvLayer::BitConvLayer(const Options& options) : options_(options) {
   o.coding.check();
   o.input.check();
   o.check("bit_conv");
+  o.reals.check("bit_conv", o.real);
   check_levels(o);
   if (!o.real && o.rounds)
     NIBBLE_CHECK(o.coding.uniform() && o.coding.unit == 1 && o.lo <= o.hi && o.hi <= o.coding.highest(),
@@ -133,7 +135,8 @@ void BitConvLayer::after_load() {
 }
 
 std::optional<Coding> BitConvLayer::coding(std::span<const std::optional<Coding>> inputs) const {
-  NIBBLE_CHECK(only_coding(*this, inputs) == options_.input, "bit_conv: the input is not coded as the layer expects");
+  NIBBLE_CHECK(gemm_coding(*this, inputs, options_.reals.adds) == options_.input,
+               "bit_conv: the input is not coded as the layer expects");
   if (options_.real) return std::nullopt;
   return options_.coding;
 }
@@ -166,6 +169,8 @@ bits::BitConvSpec BitConvLayer::spec(const Padding& pad) const {
   e.zero = o.coding.zero;
   e.lo = o.lo;
   e.hi = o.hi;
+  e.least = o.reals.lower();
+  e.most = o.reals.upper();
   return spec;
 }
 
@@ -177,8 +182,8 @@ std::shared_ptr<const bits::BitConv> BitConvLayer::plan_for(const Padding& pad) 
 }
 
 Tensor BitConvLayer::compute(Inputs in) {
-  check_lowered_inputs(*this, in, 1, DType::u8);
   const Options& o = options_;
+  check_gemm_inputs(*this, in, o.reals.adds);
   NIBBLE_CHECK(in[0].rank() == (o.linear ? 2 : 4) && in[0].dim(-1) == o.in, "bit_conv: expected an input ",
                o.linear ? "(N, " : "(N, H, W, ", o.in, "), got ", in[0].shape());
   const int64_t n = in[0].dim(0), h = o.linear ? 1 : in[0].dim(1), w = o.linear ? 1 : in[0].dim(2);
@@ -188,17 +193,21 @@ Tensor BitConvLayer::compute(Inputs in) {
                " is too large with its border of ", pad.top, "/", pad.bottom, "/", pad.left, "/", pad.right);
   const Tensor y = new_output(*this, o.output(n, h, w, pad), o.real ? DType::f32 : DType::u8);
   const Tensor x = shifted(in[0], o.a_shift).view({n, h, w, o.in});
-  if (float_ != nullptr)
+  const Tensor term = o.reals.adds ? in[1] : Tensor();
+  if (o.reals.adds) check_term(*this, term, o.linear ? Shape{n, o.out} : y.shape());
+  if (float_ != nullptr) {
     float_->run(x, pad, y);
-  else
-    run_plan(*plan_for(pad), x, y);
+    o.reals.finish(y, term);
+  } else {
+    run_plan(*plan_for(pad), x, y, o.reals.adds ? term.data<float>().data() : nullptr);
+  }
   return o.linear ? y.view({n, o.out}) : y;
 }
 
 std::string BitConvLayer::signature() const {
   const Options& o = options_;
   return concat_text(o.engine == "float" ? "float" : describe(), ", ", o.rule, ", ", o.w_bits, "x", o.a_bits, " bits, ",
-                     o.text(), o.real ? ", reals" : "");
+                     o.text(), o.real ? ", reals" : "", o.reals.adds ? " and a term" : "");
 }
 
 int64_t BitConvLayer::plan_bytes() const {

@@ -9,11 +9,13 @@
 #include "quant/lowering/float_bits.h"
 #include "quant/lowering/gemm_window.h"
 #include "quant/lowering/lowered_layer.h"
+#include "quant/lowering/real_output.h"
 
 namespace nibble {
 
 /// A gemm on codes of one to four bits and everything that followed it, as bits::BitConvSpec defines it: learned levels
-/// (LQ-Nets, eq. 6) and equally spaced ones. (N, H, W, in) or, if `linear`, (N, in), u8 -> codes (u8) or reals (f32).
+/// (LQ-Nets, eq. 6) and equally spaced ones. (N, H, W, in) or, if `linear`, (N, in), u8 -> codes (u8) or reals (f32),
+/// to which a second input may be added.
 /// Buffers:
 ///   weight         u8, codes packed at `w_bits` bits each (layers/packed.h), in the order (out, in/groups, kh, kw)
 ///   w_offset       f32 (1) or (out): what a weight of code 0 stands for
@@ -31,6 +33,7 @@ class BitConvLayer final : public LoweredLayer {
     std::vector<double> a_basis{1};
     Coding input;                    ///< how the input is coded
     bool real = false;               ///< the output is f32
+    RealOutput reals;                ///< what follows, if it is
     bool rounds = false;             ///< codes come from rounding, else from `thresholds`
     Coding coding;                   ///< of the output, if it is codes
     int lo = 0, hi = 255;            ///< bounds of its codes, if it rounds
@@ -54,6 +57,7 @@ class BitConvLayer final : public LoweredLayer {
   Json config() const override { return written_options(options_, {"in", "out"}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
   std::string engine() const override { return options_.engine; }
+  Shape term_shape(const Shape& input) const override { return options_.term_shape(input, options_.reals.adds); }
   /// The window, channels and kernel.
   std::string signature() const override;
   int64_t plan_bytes() const override;

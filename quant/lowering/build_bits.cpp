@@ -135,7 +135,7 @@ BitConvLayer::Options options_of(const GemmSite& site, const WeightBits& w, cons
   o.take_input(site.in);
   o.real = !site.out;
   if (!site.out) {
-    NIBBLE_CHECK(site.map.unbounded(), "a real output cannot be clamped");
+    o.reals = RealOutput::of(site);
     return o;
   }
   o.coding = *site.out;

@@ -48,7 +48,7 @@ Int8ConvLayer::Options options_of(const GemmSite& site, const WeightCodes& weigh
     o.lo = bounds->lo;
     o.hi = bounds->hi;
   } else {
-    NIBBLE_CHECK(site.map.unbounded(), "a real output cannot be clamped");
+    o.reals = RealOutput::of(site);
   }
   return o;
 }

@@ -3,6 +3,7 @@
 
 #include "core/tape.h"
 #include "quant/lowering/build_conv.h"
+#include "quant/lowering/int8_max_pool.h"
 #include "quant/lowering/int8_table.h"
 #include "quant/lowering/lowering.h"
 #include "quant/lowering/packed_conv.h"
@@ -19,6 +20,9 @@ std::vector<const Node*> joined(const Node& first, const std::vector<const Node*
 }
 
 float applied(const AffineClamp& map, float x) { return std::clamp(map.a[0] * x + map.b[0], map.lo[0], map.hi[0]); }
+
+/// The same bounds for all channels, and nothing else.
+bool only_bounds(const AffineClamp& map) { return same_for_all(map) && map.a[0] == 1 && map.b[0] == 0; }
 
 /// All engines, the wanted one first. Float arithmetic only where it is wanted or to be measured.
 std::vector<Engine> candidates_for(const std::string& wanted) {
@@ -42,7 +46,9 @@ void Lowering::visit_gemm(const Node& node, const GemmForm& gemm) {
   if (!coding_at(node.inputs[0]))
     return pack_gemm(node, gemm, {"its input is real: no quantizer that has codes precedes it"});
   const Chain chain = view_.pointwise_after(node);
-  if (close_gemm(node, gemm, chain, refusals) || open_gemm(node, gemm, chain, refusals)) return;
+  if (close_gemm(node, gemm, chain, refusals) || close_pooled(node, gemm, chain) ||
+      open_gemm(node, gemm, chain, refusals))
+    return;
   pack_gemm(node, gemm, refusals);
 }
 
@@ -79,6 +85,38 @@ bool Lowering::close_gemm(const Node& node, const GemmForm& gemm, const Chain& c
   }
 }
 
+bool Lowering::close_pooled(const Node& node, const GemmForm& gemm, const Chain& chain) {
+  const Node* pool = view_.sole_reader(chain.empty() ? node.name : chain.back()->name);
+  if (pool == nullptr || !view_.facts(*pool).window || view_.facts(*pool).window->mean || view_.facts(*pool).move)
+    return false;
+  const Chain behind = view_.pointwise_after(*pool);
+  const std::optional<Closing> closing = view_.any_closing(behind.empty() ? *pool : *behind.back());
+  if (!closing || closing->behind_join || !std::ranges::is_sorted(closing->coding.ascending())) return false;
+  Chain all = joined(node, chain, nullptr);
+  all.push_back(pool);
+  const Edge& in = edge(node.inputs[0]);
+  const std::string name = fresh(node.name + ".codes");
+  try {
+    ChannelMap map(static_cast<size_t>(gemm.weight.dim(0)), gemm.bias);
+    for (const Node* next : chain) map.then(*view_.facts(*next).pointwise);
+    for (const Node* next : behind) {
+      // The largest of what ascending functions give is what they give for the largest.
+      if (std::ranges::any_of(view_.facts(*next).pointwise->a, [](float a) { return a < 0; })) return false;
+      map.then(*view_.facts(*next).pointwise);
+      all.push_back(next);
+    }
+    const Built built = build_gemm({gemm, *in.coding, map, closing->coding, closing->grid, fixed_}, node, name);
+    result_.graph.add(name, built.layer, {in.codes});
+    result_.report.push_back({name, std::string(built.layer->type()), {}, {}});
+    note_engine(built);
+  } catch (const Error&) {
+    return false;  // why, close_gemm or open_gemm says
+  }
+  all.push_back(closing->quantizer);
+  put_codes(all, std::make_shared<Int8MaxPool>(PoolWindow::of(*view_.facts(*pool).window)), {name}, closing->coding);
+  return true;
+}
+
 bool Lowering::open_gemm(const Node& node, const GemmForm& gemm, const Chain& chain, Refusals& refusals) {
   const Edge& in = edge(node.inputs[0]);
   try {
@@ -89,16 +127,33 @@ bool Lowering::open_gemm(const Node& node, const GemmForm& gemm, const Chain& ch
       map.then(*view_.facts(*next).pointwise);
       taken.push_back(next);
     }
+    const Node& last = taken.empty() ? node : *taken.back();
+    const Node* sum = taken.size() == chain.size() ? sum_of_two(last) : nullptr;
+    if (sum != nullptr) taken.push_back(sum);
+    const Chain behind =
+        sum != nullptr ? view_.pointwise_after(*sum) : Chain(chain.begin() + taken.size(), chain.end());
+    if (!behind.empty() && only_bounds(*view_.facts(*behind[0]).pointwise)) {
+      map.then(*view_.facts(*behind[0]).pointwise);
+      taken.push_back(behind[0]);
+    }
     const Chain all = joined(node, taken, nullptr);
-    const GemmSite site{gemm, *in.coding, map, std::nullopt, Real{}, fixed_};
+    const GemmSite site{gemm, *in.coding, map, std::nullopt, Real{}, fixed_, sum != nullptr};
     const Built built = build_gemm(site, node, all.back()->name);
-    put_real(all, built.layer, {in.codes}, refusals);
+    std::vector<std::string> inputs{in.codes};
+    if (sum != nullptr) inputs.push_back(real(sum->inputs[sum->inputs[0] == last.name ? 1 : 0]));
+    put_real(all, built.layer, inputs, refusals);
     note_engine(built);
     return true;
   } catch (const Error& error) {
     if (std::ranges::find(refusals, error.what()) == refusals.end()) refusals.emplace_back(error.what());
     return false;
   }
+}
+
+const Node* Lowering::sum_of_two(const Node& term) const {
+  const Node* sum = view_.sole_reader(term.name);
+  if (sum == nullptr || view_.facts(*sum).join != Join::sum || sum->inputs.size() != 2) return nullptr;
+  return edges_.contains(sum->inputs[sum->inputs[0] == term.name ? 1 : 0]) ? sum : nullptr;
 }
 
 Lowering::Built Lowering::build_gemm(const GemmSite& site, const Node& first, const std::string& name) {

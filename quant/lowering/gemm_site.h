@@ -13,9 +13,10 @@ struct GemmSite {
   const GemmForm& gemm;
   Coding in;
   ChannelMap map;             ///< of the bias and the pointwise layers
-  std::optional<Coding> out;  ///< of the closing quantizer; nothing: the output is real and `map` without bounds
+  std::optional<Coding> out;  ///< of the closing quantizer; nothing: the output is real
   Grid out_grid = Real{};     ///< of the closing quantizer
   bool fixed = true;          ///< the epilogue of codes
+  bool adds = false;          ///< a real output: another term is added between the map and its bounds
 };
 
 }  // namespace nibble

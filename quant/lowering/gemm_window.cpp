@@ -47,6 +47,12 @@ Shape GemmWindow::output(int64_t n, int64_t h, int64_t w, const Padding& border)
           conv_extent(w, kernel.w, stride.w, border.left, border.right, dilation.w), out};
 }
 
+Shape GemmWindow::term_shape(const Shape& input, bool adds) const {
+  if (!adds) return {};
+  if (input.rank() == 2) return {input[0], out};
+  return output(input[0], input[1], input[2], padding(input[1], input[2]));
+}
+
 std::string GemmWindow::text() const {
   const Padding& p = pad.pixels;
   return concat_text(kernel.h, "x", kernel.w, " ", in, " to ", out, " channels, stride ", stride.h, "x", stride.w,

@@ -31,16 +31,19 @@ struct GemmWindow {
   ConvGeometry geometry(const Padding& border) const;
   /// (n, oh, ow, out) for n inputs of h x w.
   Shape output(int64_t n, int64_t h, int64_t w, const Padding& border) const;
+  /// That of what is added to the output for an input of this shape; empty if nothing is.
+  Shape term_shape(const Shape& input, bool adds) const;
   /// "3x3 16 to 32 channels, stride 2x2, groups 1, pad 1/1/1/1, dilation 1x1".
   std::string text() const;
 };
 
-/// Runs a convolution's plan (int8::Int8Conv, bits::BitConv) on codes x (N, H, W, in) with scratch for all threads.
-template <class Plan>
-void run_plan(const Plan& plan, const Tensor& x, const Tensor& y) {
+/// Runs a convolution's plan (int8::Int8Conv, bits::BitConv) on codes x (N, H, W, in) with scratch for all threads;
+/// `more` are arguments of Plan::run behind the scratch.
+template <class Plan, class... More>
+void run_plan(const Plan& plan, const Tensor& x, const Tensor& y, More... more) {
   const int64_t h = x.dim(1), w = x.dim(2);
   const Tensor scratch = Tensor::empty({plan.scratch_bytes(h, w) * threads()}, DType::u8);
-  plan.run(x.data<uint8_t>().data(), x.dim(0), h, w, y.raw(), {scratch.raw(), scratch.bytes()});
+  plan.run(x.data<uint8_t>().data(), x.dim(0), h, w, y.raw(), {scratch.raw(), scratch.bytes()}, more...);
 }
 
 }  // namespace nibble

@@ -35,6 +35,7 @@ void Int8ConvLayer::Options::fields(Fields& f) {
   f.choice("epilogue", epilogue, {"fixed", "float"},
            "fixed-point multipliers as in gemmlowp, or one single-precision multiplication and half to even");
   f("real", real, "the output is reals (f32), not codes");
+  reals.fields(f);
   f("in_zero", in_zero, "the input's code of 0", {0, 255});
   coding.fields(f);
   f("lo", lo, "smallest code of the output", {0, 255});
@@ -45,6 +46,7 @@ Int8ConvLayer::Int8ConvLayer(const Options& options) : options_(options) {
   const Options& o = options;
   check_uniform("int8_conv", o.coding);
   o.check("int8_conv");
+  o.reals.check("int8_conv", o.real);
   NIBBLE_CHECK(o.coding.unit == 1 && o.lo <= o.hi && o.hi <= o.coding.highest(),
                "int8_conv: expected lo <= hi <= ", o.coding.highest(), " and unit 1, got lo ", o.lo, ", hi ", o.hi,
                ", unit ", o.coding.unit);
@@ -91,7 +93,7 @@ void Int8ConvLayer::after_load() {
 }
 
 std::optional<Coding> Int8ConvLayer::coding(std::span<const std::optional<Coding>> inputs) const {
-  const Coding& in = only_coding(*this, inputs);
+  const Coding& in = gemm_coding(*this, inputs, options_.reals.adds);
   check_uniform("int8_conv", in);
   NIBBLE_CHECK(in.zero == options_.in_zero, "int8_conv: expected the input's code of 0 to be ", options_.in_zero,
                ", is ", in.zero);
@@ -136,6 +138,10 @@ int8::Int8ConvSpec Int8ConvLayer::spec(const Padding& pad) const {
   e.zero = o.coding.zero;
   e.lo = o.lo;
   e.hi = o.hi;
+  if (!o.reals.adds) {  // else they bound the sum
+    e.least = o.reals.lower();
+    e.most = o.reals.upper();
+  }
   return spec;
 }
 
@@ -150,9 +156,9 @@ std::shared_ptr<const int8::Int8Conv> Int8ConvLayer::plan_for(const Padding& pad
 }
 
 Tensor Int8ConvLayer::compute(Inputs in) {
-  check_lowered_inputs(*this, in, 1, DType::u8);
-  const Tensor& x = in[0];
   const Options& o = options_;
+  check_gemm_inputs(*this, in, o.reals.adds);
+  const Tensor& x = in[0];
   // A layer without a window takes rows, too: a batch norm behind a linear layer.
   const bool rows = o.linear || (x.rank() == 2 && o.pixelwise());
   NIBBLE_CHECK(x.rank() == (rows ? 2 : 4) && x.dim(-1) == o.in, "int8_conv: expected an input ",
@@ -164,12 +170,16 @@ Tensor Int8ConvLayer::compute(Inputs in) {
     float_->run(x.view({n, h, w, o.in}), pad, y);
   else
     run_plan(*plan_for(pad), x.view({n, h, w, o.in}), y);
-  return rows ? y.view({n, o.out}) : y;
+  if (rows) y = y.view({n, o.out});
+  if (o.reals.adds) check_term(*this, in[1], y.shape());
+  if (o.real && (o.reals.adds || float_ != nullptr)) o.reals.finish(y, o.reals.adds ? in[1] : Tensor());
+  return y;
 }
 
 std::string Int8ConvLayer::signature() const {
   const Options& o = options_;
-  return concat_text(o.engine == "float" ? "float" : describe(), ", ", o.text(), o.real ? ", reals" : "");
+  return concat_text(o.engine == "float" ? "float" : describe(), ", ", o.text(), o.real ? ", reals" : "",
+                     o.reals.adds ? " and a term" : "");
 }
 
 int64_t Int8ConvLayer::plan_bytes() const {

@@ -9,12 +9,13 @@
 #include "quant/lowering/float_conv.h"
 #include "quant/lowering/gemm_window.h"
 #include "quant/lowering/lowered_layer.h"
+#include "quant/lowering/real_output.h"
 
 namespace nibble {
 
 /// A gemm on codes with everything that followed it: what a convolution or linear layer with its bias, batch norm,
 /// activation and closing quantizer becomes (see int8::Int8ConvSpec for the arithmetic). (N, H, W, in) or, if `linear`,
-/// (N, in), u8 -> codes (u8) or reals (f32). Buffers:
+/// (N, in), u8 -> codes (u8) or reals (f32), to which a second input may be added. Buffers:
 ///   weight       u8, codes packed at `bits` bits each (layers/packed.h), in the order (out, in/groups, kh, kw)
 ///   weight_zero  i32 (1) or (out): the code of 0, in half steps if `halves`
 ///   bias, multiplier, shift         i32 (out), fixed-point codes
@@ -29,6 +30,7 @@ class Int8ConvLayer final : public LoweredLayer {
     std::string engine = "int8";    ///< or "float": the same bits out of f32 arithmetic (FloatConv)
     std::string epilogue = "fixed";
     bool real = false;  ///< the output is f32
+    RealOutput reals;   ///< what follows, if it is
     int in_zero = 0;
     Coding coding;         ///< of the output, if it is codes
     int lo = 0, hi = 255;  ///< bounds of its codes
@@ -48,6 +50,7 @@ class Int8ConvLayer final : public LoweredLayer {
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
 
   std::string engine() const override { return options_.engine; }
+  Shape term_shape(const Shape& input) const override { return options_.term_shape(input, options_.reals.adds); }
   /// The window, channels and kernel.
   std::string signature() const override;
   /// Fixed-point: a bias in whole units of the accumulator, and the rounding before the last shift.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "layers/weight_slot.h"
+#include "quant/lowering/first_output.h"
 #include "quant/lowering/lowered_layer.h"
 #include "quant/lowering/lowering.h"
 
@@ -89,7 +90,8 @@ void LowerOptions::fields(Fields& f) {
 }
 
 Lowered lower(const Graph& quantized, const LowerOptions& options, EngineClock* clock) {
-  const Graph copy = quantized.clone();
+  const FirstOutput needed = first_output(quantized);
+  const Graph copy = needed.graph.clone();
   const GraphView view(copy);
   check_quantized(view);
   check_ready(view);
@@ -98,6 +100,9 @@ Lowered lower(const Graph& quantized, const LowerOptions& options, EngineClock* 
   Lowered lowered = Lowering(view, options, fixed, clock != nullptr ? *clock : measuring).run();
   check_lowered(lowered);
   codings_of(lowered.graph);
+  for (const std::string& name : needed.dropped)
+    lowered.report.push_back(
+        {name, "dropped", {name}, {concat_text("the first output, '", copy.outputs()[0], "', does not need it")}});
   return lowered;
 }
 

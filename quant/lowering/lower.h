@@ -30,8 +30,8 @@ struct EngineTime {
 
 /// What became of a node, or of a node and what it absorbed.
 struct Decision {
-  std::string node;                    ///< in the lowered network: the last node that was absorbed
-  std::string became;                  ///< "int8_conv", "encode", "the edge 'x'", ..., or "float" if it stayed as it is
+  std::string node;    ///< in the lowered network: the last node that was absorbed
+  std::string became;  ///< "int8_conv", "encode", "the edge 'x'", ..., "float" if it stayed, or "dropped"
   std::vector<std::string> absorbed;   ///< the original nodes, in order
   std::vector<std::string> refusals;   ///< why it could not become more
   std::string engine = {};             ///< of a gemm on codes
@@ -51,7 +51,10 @@ struct Lowered {
 /// channels, pooling and layers that only move values become integer modules where their inputs are coded and their
 /// output is on a grid. A convolution or linear layer that no engine can compute on codes, because its input is real
 /// for example, becomes a packed_conv if its weights have few levels; everything else is kept, behind `decode` nodes. A
-/// fused node takes the name of the last node it absorbed. Outputs are real: codes are decoded at the very end.
+/// fused node takes the name of the last node it absorbed. The output is real: codes are decoded at the very end.
+///
+/// Of several outputs only the first is kept, which is the one that evaluation looks at: nodes that it does not need
+/// (auxiliary classifiers) are dropped, and the report names them last.
 ///
 /// Epilogue "auto" is "fixed" (Jacob et al. 2018: integer multipliers, spec sec. 2 and 3) if all activation grids round
 /// ties up as that paper does, else "float" (one single-precision multiplication, half to even as in encode()).

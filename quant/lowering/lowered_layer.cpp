@@ -35,6 +35,25 @@ const Coding& only_coding(const Layer& layer, std::span<const std::optional<Codi
   return *inputs[0];
 }
 
+const Coding& gemm_coding(const Layer& layer, std::span<const std::optional<Coding>> inputs, bool term) {
+  if (!term) return only_coding(layer, inputs);
+  NIBBLE_CHECK(inputs.size() == 2 && !inputs[1], layer.type(), ": expected codes and values (f32) to add, got ",
+               inputs.size(), " inputs", inputs.size() == 2 ? ", both codes" : "");
+  return only_coding(layer, inputs.first(1));
+}
+
+void check_gemm_inputs(const Layer& layer, Inputs in, bool term) {
+  if (!term) return check_lowered_inputs(layer, in, 1, DType::u8);
+  NIBBLE_CHECK(in.size() == 2, layer.type(), ": expected 2 inputs, got ", in.size());
+  check_lowered_inputs(layer, in.first(1), 1, DType::u8);
+  check_lowered_inputs(layer, in.last(1), 1, DType::f32);
+}
+
+void check_term(const Layer& layer, const Tensor& term, const Shape& output) {
+  NIBBLE_CHECK(term.shape() == output, layer.type(), ": the second input ", term.shape(), " is added to an output ",
+               output);
+}
+
 void check_uniform(const char* who, const Coding& coding) {
   coding.check();
   NIBBLE_CHECK(coding.uniform(), who, ": expected codes of equally spaced levels, the coding has a basis");

@@ -23,6 +23,9 @@ class LoweredLayer : public Layer {
   virtual std::string engine() const { return {}; }
   /// What the time it takes depends on, besides the input's extent: layers with one signature take equally long.
   virtual std::string signature() const { return std::string(type()); }
+  /// The shape of the second input, values (f32), for a first of this shape; empty: there is one input, or all are
+  /// alike.
+  virtual Shape term_shape(const Shape& /*input*/) const { return {}; }
   /// Memory that it takes besides tensors: what its state was packed into.
   virtual int64_t plan_bytes() const { return 0; }
   /// By how much more than half a step, in codes, the layer's arithmetic as it is defined may miss the exact value.
@@ -45,6 +48,13 @@ Json written_options(const Options& options, std::initializer_list<const char*> 
 void check_lowered_inputs(const Layer& layer, Inputs in, size_t count, DType type);
 /// The one input's coding; throws Error unless there is exactly one input and it is coded.
 const Coding& only_coding(const Layer& layer, std::span<const std::optional<Coding>> inputs);
+
+/// The same of a layer whose first input is codes and, with a `term`, whose second is values (f32).
+const Coding& gemm_coding(const Layer& layer, std::span<const std::optional<Coding>> inputs, bool term);
+/// Throws Error unless the inputs are such.
+void check_gemm_inputs(const Layer& layer, Inputs in, bool term);
+/// Throws Error unless a second input has the output's shape.
+void check_term(const Layer& layer, const Tensor& term, const Shape& output);
 
 /// Coding::check, and throws Error unless the levels are equally spaced.
 void check_uniform(const char* who, const Coding& coding);

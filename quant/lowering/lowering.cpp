@@ -33,7 +33,7 @@ void Lowering::visit(const Node& node) {
   else if (single && facts.snaps_to)
     visit_quantizer(node, *facts.snaps_to);
   else if (single && !coding_at(node.inputs[0]))
-    keep(node, {});
+    keep(node, {"its input is real"});
   else if (single && facts.pointwise)
     visit_pointwise(node);
   else if (single && facts.window && (!facts.move || facts.window->mean))

@@ -41,7 +41,11 @@ class Lowering {
   /// What no engine can compute on codes keeps its weights packed, if they have few levels; else it is kept as it is.
   void pack_gemm(const Node& node, const GemmForm& gemm, Refusals refusals);
   bool close_gemm(const Node& node, const GemmForm& gemm, const Chain& chain, Refusals& refusals);
+  /// Max-pooling between a gemm and the quantizer that closes it: pools codes, if what follows it ascends.
+  bool close_pooled(const Node& node, const GemmForm& gemm, const Chain& chain);
   bool open_gemm(const Node& node, const GemmForm& gemm, const Chain& chain, Refusals& refusals);
+  /// The sum that alone reads a node's value, if the value of its other term is there already.
+  const Node* sum_of_two(const Node& term) const;
   bool close_pointwise(const Node& node, const Chain& chain, const Closing& closing, Refusals& refusals);
   bool clamp_codes(const Node& node, const AffineClamp& map, Refusals& refusals);
   void join_codes(const Node& node, const Grid& grid, const Coding& out, const Chain& absorbed);

@@ -182,23 +182,31 @@ Comparison compare(const Graph& trained, const Graph& on_codes, const Graph& low
   Comparison found;
   found.on_codes = on_codes.forward(x, {Mode::eval}, [&](const Node& node, const Tensor& y) { wanted[node.name] = y; });
   Values given{{"input", x}};  // what each node would get from the trained network
+  // Of the nodes that lowering put in between: the slack that reaches their readers.
+  std::map<std::string, double> passed_on;
   size_t i = 0;
   found.trained = reference.output;
   found.lowered = lowered.forward(x, {Mode::eval}, [&](const Node& node, const Tensor& running) {
+    const auto* layer = dynamic_cast<const LoweredLayer*>(node.layer.get());
     std::vector<Tensor> inputs;
-    for (const std::string& input : node.inputs) inputs.push_back(given.at(input));
+    double before = 0;
+    for (const std::string& input : node.inputs) {
+      inputs.push_back(given.at(input));
+      before = std::max(before, passed_on[input]);
+    }
+    const double slack = before + (layer != nullptr ? layer->slack() : 0);
     const Tensor alone = node.layer->forward(inputs, {Mode::eval});
     const std::optional<Coding>& coding = codings[i++];
     if (!reference.values.contains(node.name)) {
       given[node.name] = alone;  // a node that lowering put in between
+      passed_on[node.name] = slack;
       return;
     }
     const EdgeComparison comparison(reference, node.name, coding);
     given[node.name] = comparison.expected();
-    const auto* layer = dynamic_cast<const LoweredLayer*>(node.layer.get());
-    found.edges.push_back({node.name, std::string(node.layer->type()), coding.has_value(), running.numel(),
-                           layer != nullptr ? layer->slack() : 0, of_networks(running, wanted, node.name, coding),
-                           comparison.against(alone), comparison.against(running)});
+    found.edges.push_back({node.name, std::string(node.layer->type()), coding.has_value(), running.numel(), slack,
+                           of_networks(running, wanted, node.name, coding), comparison.against(alone),
+                           comparison.against(running)});
   });
   return found;
 }

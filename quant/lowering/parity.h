@@ -25,7 +25,8 @@ struct EdgeParity {
   std::string node, type;  ///< in the lowered network
   bool coded = false;
   int64_t values = 0;
-  double slack = 0;        ///< what `excess` may be by the definition of the node's arithmetic
+  /// What `excess` may be by the definition of the node's arithmetic, and of nodes that lowering put in front of it.
+  double slack = 0;
   EdgeDifference codes;    ///< of the whole network up to here, from the trained one evaluated on codes (evaluated())
   EdgeDifference alone;    ///< of the node by itself, given the values of the trained network in float as its inputs
   EdgeDifference running;  ///< of the whole lowered network up to here, from the trained one in float

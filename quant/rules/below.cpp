@@ -8,6 +8,7 @@ namespace {
 struct Below {
   static constexpr std::string_view kName = "below";
   static float slope(float u, float, float hi) { return u <= hi ? 1.0f : 0.0f; }
+  static BackwardRule::Window window(float, float hi) { return {-std::numeric_limits<float>::infinity(), hi}; }
   static double surrogate(double u, double, double hi) { return std::min(u, hi); }
 };
 

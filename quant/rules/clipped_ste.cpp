@@ -8,6 +8,7 @@ namespace {
 struct ClippedSte {
   static constexpr std::string_view kName = "clipped_ste";
   static float slope(float u, float lo, float hi) { return u >= lo && u <= hi ? 1.0f : 0.0f; }
+  static BackwardRule::Window window(float lo, float hi) { return {lo, hi}; }
   static double surrogate(double u, double lo, double hi) { return std::clamp(u, lo, hi); }
 };
 

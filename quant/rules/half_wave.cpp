@@ -8,6 +8,7 @@ namespace {
 struct HalfWave {
   static constexpr std::string_view kName = "half_wave";
   static float slope(float u, float lo, float hi) { return u > lo && u <= hi ? 1.0f : 0.0f; }
+  static BackwardRule::Window window(float lo, float hi) { return {just_above(lo), hi}; }
   static double surrogate(double u, double lo, double hi) { return std::clamp(u, lo, hi); }
 };
 

@@ -8,6 +8,7 @@ namespace {
 struct HardTanh {
   static constexpr std::string_view kName = "hard_tanh";
   static float slope(float u, float, float) { return u >= -1 && u <= 1 ? 1.0f : 0.0f; }
+  static BackwardRule::Window window(float, float) { return {-1, 1}; }
   static double surrogate(double u, double, double) { return std::clamp(u, -1.0, 1.0); }
 };
 

@@ -8,6 +8,9 @@ namespace {
 struct Vanilla {
   static constexpr std::string_view kName = "vanilla";
   static float slope(float u, float lo, float) { return u > lo ? 1.0f : 0.0f; }
+  static BackwardRule::Window window(float lo, float) {
+    return {just_above(lo), std::numeric_limits<float>::infinity()};
+  }
   static double surrogate(double u, double lo, double) { return std::max(u, lo); }
 };
 

@@ -10,7 +10,7 @@
 namespace nibble {
 namespace {
 
-constexpr const char* kConfig = R"({"seed": 7, "optim": {"lr": 0.02}, "train": {"epochs": 10},
+constexpr const char* kConfig = R"({"seed": 7, "optim": {"lr": 0.02}, "train": {"epochs": 10, "init": "x"},
   "quant": [{"match": "conv1", "weight": null, "act": null},
             {"match": "*", "weight": {"type": "lsq", "bits": 2}, "act": {"type": "pact", "bits": 4}}]})";
 constexpr const char* kResults = R"({"top1": 87.654, "seconds": 90,
@@ -47,17 +47,18 @@ TEST_CASE("results table: rows come from the records, and a bar that was missed 
   CHECK(has(text, "\na note\n"));
   CHECK(has(text, "| a | lsq 2 | pact 4 | 10 | 0.02 | 87.65 | 87.6 | 1.5 | 7 | abc |\n"));
   CHECK(has(text, "| b | affine 8 | – | 0 | – | 50.00 | 88.0 (missed) | – | – | – |\n"));
-  CHECK(has(text, "nibble train " + folder + "/a/config.json"));
+  CHECK(has(text, "nibble train " + folder + "/a/config.json --set /train/init=CHECKPOINT --threads 1 --out RUN\n"));
   CHECK(has(text, "do b\n"));
 }
 
-TEST_CASE("results table: the page in the repository is the one that its records give") {
+TEST_CASE("results table: the pages in the repository are those that their records give") {
   const std::filesystem::path before = std::filesystem::current_path();
   std::filesystem::current_path(NIBBLE_SOURCE_DIR);
-  const std::string made = results_table("apps/results/cifar10-finetune");
-  const std::string page = read_text_file("apps/results/cifar10-finetune.md");
+  for (const std::string name : {"cifar10-finetune", "tiny-imagenet"}) {
+    CAPTURE(name);
+    CHECK(results_table("apps/results/" + name) == read_text_file("apps/results/" + name + ".md"));
+  }
   std::filesystem::current_path(before);
-  CHECK(made == page);
 }
 
 TEST_CASE("results table: what is missing or wrong is named with its file and place") {

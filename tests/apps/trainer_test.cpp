@@ -128,6 +128,19 @@ TEST_CASE("trainer: a run leaves config, metrics, events, checkpoints and result
   }
 }
 
+TEST_CASE("trainer: a run ends the same, bit for bit, whether layers are fused or not") {
+  const test::Scratch folder("fuse");
+  Session session;
+  session.train(tiny(), folder / "fused");
+  session.train(tiny({"/train/fuse=false"}), folder / "plain");
+  CHECK(final_state(folder / "fused") == final_state(folder / "plain"));
+  CHECK(metric_lines(folder / "fused") == metric_lines(folder / "plain"));
+  // Nor need a run go on as it began.
+  session.train(tiny(), folder / "mixed", false, 7);
+  session.train(tiny({"/train/fuse=false"}), folder / "mixed", true);
+  CHECK(final_state(folder / "mixed") == final_state(folder / "plain"));
+}
+
 TEST_CASE("trainer: interrupted at any step and resumed, a run ends the same, bit for bit") {
   const test::Scratch folder("resume");
   Session session;

@@ -142,6 +142,68 @@ TEST_CASE("import: names of other projects are understood") {
   }));
 }
 
+/// What three projects call a tensor of mobilenet_v1.
+std::string mobilenet_name(const std::string& project, const std::string& ours) {
+  const char* const timm[] = {"0.0", "1.0", "1.1", "2.0", "2.1", "3.0", "3.1",
+                              "3.2", "3.3", "3.4", "3.5", "4.0", "4.1"};
+  const size_t dot = ours.rfind('.');
+  const std::string tensor = ours.substr(dot), node = ours.substr(0, dot);
+  if (node == "fc") return (project == "sequential" ? "fc" : "classifier") + tensor;
+  const int block = node.compare(0, 5, "block") == 0 ? std::stoi(node.substr(5)) : 0;
+  const std::string part = node.substr(node.rfind('.') + 1);
+  const bool conv = part[0] == 'c', second = part.back() == '2';
+  if (project == "transformers") {
+    const std::string layer = block == 0 ? "conv_stem" : "layer." + std::to_string(2 * block - (second ? 1 : 2));
+    return "mobilenet_v1." + layer + (conv ? ".convolution" : ".normalization") + tensor;
+  }
+  if (project == "sequential")
+    return "model." + std::to_string(block) + "." + std::to_string((second ? 3 : 0) + (conv ? 0 : 1)) + tensor;
+  if (block == 0) return (conv ? "conv_stem" : "bn1") + tensor;
+  return std::string("blocks.") + timm[block - 1] + "." + (!conv ? part : second ? "conv_pw" : "conv_dw") + tensor;
+}
+
+TEST_CASE("import: MobileNet-v1 is understood in the names of transformers, timm and nn.Sequential") {
+  const Json model{{"type", "mobilenet_v1"}, {"multiplier", 0.25}, {"input", {32, 32, 3}}, {"classes", 3}};
+  const Graph source = trained_model(model);
+  for (const std::string project : {"transformers", "timm", "sequential"}) {
+    CAPTURE(project);
+    const Graph target = build_model(Config(model));
+    import_state(target, saved(source, [&](const std::string& name) { return mobilenet_name(project, name); }), "w");
+    CHECK(same_state(source, target));
+  }
+}
+
+TEST_CASE("import: the names in torchvision's published DenseNet-121 are understood") {
+  const Json model{{"type", "densenet121"}, {"multiplier", 0.25}, {"input", {32, 32, 3}}, {"classes", 3}};
+  const Graph source = trained_model(model), target = build_model(Config(model));
+  const auto published = [](std::string name) {
+    for (const char* kind : {".norm", ".conv"})
+      for (const char* id : {"1.", "2."})
+        if (name.find("denselayer") != std::string::npos)
+          name = replaced(name, std::string(kind) + id, std::string(kind) + "." + id);
+    return name;
+  };
+  CHECK(published("features.denseblock1.denselayer1.norm2.bias") == "features.denseblock1.denselayer1.norm.2.bias");
+  import_state(target, saved(source, published), "w");
+  CHECK(same_state(source, target));
+}
+
+TEST_CASE("import: the error says what a well-known file wants, or that there is no such network") {
+  const auto refusal = [](const Json& model, const char* stranger) {
+    const Graph graph = trained_model(model);
+    TensorFile file = saved(graph, [](const std::string& name) { return name; });
+    file.tensors.emplace_back(stranger, Tensor::of({1}));
+    return message_of([&] { import_state(graph, file, "w"); });
+  };
+  Json narrow = kSmallB;
+  narrow["shortcut"] = "A";
+  CHECK(mentions(refusal(narrow, "layer2.0.shortcut.0.weight"), {"does not have", "\"shortcut\": \"B\""}));
+  CHECK(mentions(refusal(kSmall, "inception3a.branch4.1.conv.weight"), {"does not have", "GoogLeNet-Variant"}));
+  CHECK(mentions(refusal(kSmall, "features.1.conv.0.0.weight"), {"does not have", "MobileNet-v2"}));
+  CHECK(mentions(refusal(kSmall, "AuxLogits.conv0.conv.weight"), {"does not have", "\"aux\": true"}));
+  CHECK_FALSE(mentions(refusal(kSmall, "odd.weight"), {". "}));
+}
+
 TEST_CASE("import: what does not fit is listed by the names in the file") {
   const Graph source = trained_model(kSmallB);
   const auto refusal = [&](const Json& model, const std::function<std::string(const std::string&)>& rename) {

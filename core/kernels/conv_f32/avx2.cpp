@@ -19,6 +19,8 @@ V zero() { return _mm256_setzero_ps(); }
 V load(const float* p) { return _mm256_loadu_ps(p); }
 void store(float* p, V v) { _mm256_storeu_ps(p, v); }
 V add(V a, V b) { return _mm256_add_ps(a, b); }
+V sub(V a, V b) { return _mm256_sub_ps(a, b); }
+V value(float v) { return _mm256_set1_ps(v); }
 V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 V spread(const float* p) { return _mm256_broadcast_ss(p); }
 Part part(int64_t n) {

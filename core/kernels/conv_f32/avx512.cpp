@@ -17,6 +17,8 @@ V zero() { return _mm512_setzero_ps(); }
 V load(const float* p) { return _mm512_loadu_ps(p); }
 void store(float* p, V v) { _mm512_storeu_ps(p, v); }
 V add(V a, V b) { return _mm512_add_ps(a, b); }
+V sub(V a, V b) { return _mm512_sub_ps(a, b); }
+V value(float v) { return _mm512_set1_ps(v); }
 V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 V spread(const float* p) { return _mm512_set1_ps(*p); }
 Part part(int64_t n) { return n >= kLanes ? Part{0xFFFF} : static_cast<Part>((1u << n) - 1); }

@@ -3,6 +3,7 @@
 
 #include "core/allocator.h"
 #include "core/kernels/conv_f32/plan.h"
+#include "core/kernels/conv_f32/winograd.h"
 #include "core/parallel.h"
 
 namespace nibble::conv_f32 {
@@ -198,8 +199,11 @@ void unpack_depthwise(const Plan& plan, const float* sum, float* dw) {
 }  // namespace
 
 void conv_backward_weights(const Kernels& k, const ConvShape& shape, const float* x, const float* dy, float* dw) {
+  profile::Span span(profile::Stage::backward_weights, "conv2d");
+  if (span) span.note(work_of(k, shape, ConvPass::weights));
   const int64_t floats = shape.weights();
   if (shape.n == 0) return std::fill(dw, dw + floats, 0.f);
+  if (winograd_pays(shape, ConvPass::weights)) return winograd_backward_weights(k, shape, x, dy, dw);
   const Plan plan(shape, ConvPass::weights);
   const Cut c = cut(shape, plan);
   const auto storage = allocate(static_cast<size_t>(c.chunks * floats) * sizeof(float));

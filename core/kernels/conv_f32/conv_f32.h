@@ -62,6 +62,17 @@ struct DepthwiseOuter {
   bool add;
 };
 
+/// A tile of Winograd's F(4x4, 3x3): pixel (i, j) of the source is at from + i * from_row + j * from_col, that of the
+/// result likewise, of which the first `rows` x `cols` are written.
+struct WinogradTile {
+  const float* from;
+  int64_t from_row, from_col;
+  float* to;
+  int64_t to_row, to_col;
+  int64_t rows, cols;
+  int64_t channels;
+};
+
 struct Kernels {
   int64_t lanes;  ///< panels of packed weights are a multiple of this wide
   int64_t block;  ///< and at most this
@@ -69,6 +80,9 @@ struct Kernels {
   void (*outer)(const Outer&);
   void (*depthwise)(const Depthwise&);
   void (*depthwise_outer)(const DepthwiseOuter&);
+  void (*winograd_input)(const WinogradTile&);     ///< B^T d B: 6x6 to 6x6
+  void (*winograd_gradient)(const WinogradTile&);  ///< A g A^T: 4x4 to 6x6
+  void (*winograd_output)(const WinogradTile&);    ///< A^T m A: 6x6 to 4x4
 };
 
 }  // namespace nibble::conv_f32

@@ -25,4 +25,10 @@ const Kernels& kernels() {
   return chosen;
 }
 
+std::string_view name_of(const Kernels& kernels) {
+  for (const auto& v : variants())
+    if (cpu::has(v.needs) && &v.fn() == &kernels) return v.name;
+  return "";
+}
+
 }  // namespace nibble::conv_f32

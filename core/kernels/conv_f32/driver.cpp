@@ -4,6 +4,7 @@
 
 #include "core/allocator.h"
 #include "core/kernels/conv_f32/plan.h"
+#include "core/kernels/conv_f32/winograd.h"
 #include "core/parallel.h"
 
 namespace nibble::conv_f32 {
@@ -216,6 +217,7 @@ ConvShape widened(ConvShape s) {
 }  // namespace
 
 std::string_view choose_conv(const ConvShape& shape, ConvPass pass) {
+  if (winograd_pays(shape, pass)) return "winograd";
   const Plan plan(shape, pass);
   if (plan.depthwise) return "depthwise";
   if (is_pointwise(shape)) return "pointwise";
@@ -224,12 +226,17 @@ std::string_view choose_conv(const ConvShape& shape, ConvPass pass) {
 
 void conv_forward(const Kernels& k, const ConvShape& shape, const float* x, const float* w, const float* bias,
                   float* y) {
+  profile::Span span(profile::Stage::forward, "conv2d");
+  if (span) span.note(work_of(k, shape, ConvPass::forward));
   Plan plan(widened(shape), ConvPass::forward);
   const int64_t taps = shape.kh * shape.kw, in = shape.group_in();
   correlate_all(k, plan, {taps, in * taps, shape.group_out() * in * taps}, x, w, bias, y);
 }
 
 void conv_backward_data(const Kernels& k, const ConvShape& shape, const float* dy, const float* w, float* dx) {
+  profile::Span span(profile::Stage::backward_data, "conv2d");
+  if (span) span.note(work_of(k, shape, ConvPass::data));
+  if (winograd_pays(shape, ConvPass::data)) return winograd_backward_data(k, shape, dy, w, dx);
   Plan plan(widened(shape), ConvPass::data);
   const int64_t taps = shape.kh * shape.kw, in = shape.group_in();
   correlate_all(k, plan, {in * taps, taps, shape.group_out() * in * taps}, dy, w, nullptr, dx);

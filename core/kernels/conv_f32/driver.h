@@ -4,6 +4,7 @@
 
 #include "core/kernels/conv_f32/conv_f32.h"
 #include "core/ops.h"
+#include "core/profile.h"
 
 /// The f32 convolution on raw arrays: packing, padding, tiling and threads around the inner loops of conv_f32.h.
 /// Activations are NHWC, weights O,I/groups,KH,KW. Results do not depend on the number of threads.
@@ -27,7 +28,12 @@ enum class ConvPass { forward, data, weights };
 ///   "pointwise": a matrix product straight on the tensors (1x1, no padding, one group)
 ///   "direct": the same tiles on the tensor itself, taps at their offsets (no padding to add)
 ///   "direct padded": the same on a copy of each image with a border of zeros
+///   "winograd": gradients only, by F(4x4, 3x3) (winograd.h)
 std::string_view choose_conv(const ConvShape& shape, ConvPass pass);
+
+/// What a profile says of one pass: FLOP of the direct way (taps in the padding included), bytes of the three tensors,
+/// the kernel as "avx512 direct padded".
+profile::Work work_of(const Kernels& kernels, const ConvShape& shape, ConvPass pass);
 
 /// y = conv(x, w) + bias; bias may be null.
 void conv_forward(const Kernels& kernels, const ConvShape& shape, const float* x, const float* w, const float* bias,

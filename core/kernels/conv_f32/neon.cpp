@@ -19,6 +19,8 @@ V zero() { return vdupq_n_f32(0); }
 V load(const float* p) { return vld1q_f32(p); }
 void store(float* p, V v) { vst1q_f32(p, v); }
 V add(V a, V b) { return vaddq_f32(a, b); }
+V sub(V a, V b) { return vsubq_f32(a, b); }
+V value(float v) { return vdupq_n_f32(v); }
 V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 V spread(const float* p) { return vld1q_dup_f32(p); }
 Part part(int64_t n) { return {n < kLanes ? n : kLanes}; }

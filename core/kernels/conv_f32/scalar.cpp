@@ -68,7 +68,31 @@ void depthwise_outer(const DepthwiseOuter& k) {
     }
 }
 
-constexpr Kernels kTable{1, kBlock, correlate, outer, depthwise, depthwise_outer};
+using V = float;
+struct Part {};
+constexpr int64_t kLanes = 1;
+
+V load(const float* p) { return *p; }
+void store(float* p, V v) { *p = v; }
+V add(V a, V b) { return a + b; }
+V sub(V a, V b) { return a - b; }
+V value(float v) { return v; }
+V fma(V a, V b, V c) { return a * b + c; }
+Part part(int64_t) { return {}; }
+V load_part(const float* p, Part) { return *p; }
+void store_part(float* p, V v, Part) { *p = v; }
+
+#include "core/kernels/conv_f32/winograd.inc"
+
+constexpr Kernels kTable{1,
+                         kBlock,
+                         correlate,
+                         outer,
+                         depthwise,
+                         depthwise_outer,
+                         winograd_transform<InputAxis>,
+                         winograd_transform<GradientAxis>,
+                         winograd_transform<OutputAxis>};
 
 }  // namespace
 

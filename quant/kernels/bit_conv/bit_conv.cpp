@@ -22,11 +22,17 @@ struct Block {
   int64_t image = 0, images = 1, row = 0, rows = 0;
 };
 
+/// Where outputs go, and what is added to them.
+struct Target {
+  uint8_t* y;
+  const float* add;  ///< null: nothing
+};
+
 /// The work of one part on one block.
 class Worker {
  public:
-  Worker(const Frame& frame, const uint8_t* x, void* y, std::byte* scratch)
-      : f_(frame), p_(*frame.plan), x_(x), y_(static_cast<uint8_t*>(y)) {
+  Worker(const Frame& frame, const uint8_t* x, const Target& to, std::byte* scratch)
+      : f_(frame), p_(*frame.plan), x_(x), to_(to) {
     seg_ = reinterpret_cast<int64_t*>(scratch);
     f_.fill_segments({seg_, static_cast<size_t>(p_.segs)});
     copy_ = reinterpret_cast<uint8_t*>(scratch) + f_.copy_at;
@@ -86,7 +92,8 @@ class Worker {
                       .sums = p_.sums ? sums_ + image * p_.sum_planes() * pixels(b) : nullptr,
                       .sum_plane = pixels(b),
                       .at = classes_,
-                      .y = y_ + first * p_.output_bytes,
+                      .y = to_.y + first * p_.output_bytes,
+                      .add = to_.add ? to_.add + first : nullptr,
                       .y_row = f_.ow * p_.out,
                       .y_col = p_.out,
                       .rows = b.rows,
@@ -99,7 +106,7 @@ class Worker {
   const Frame& f_;
   const BitConvPlan& p_;
   const uint8_t* x_;
-  uint8_t* y_;
+  Target to_;
   int64_t* seg_;
   uint8_t* copy_;
   int32_t *pixel_sums_, *sums_, *classes_;
@@ -112,8 +119,8 @@ struct Share {
 Share share(int64_t n, int part, int parts) { return {n * part / parts, n * (part + 1) / parts}; }
 
 /// Rows [begin, end) of all images, panels [first, last).
-void run_rows(const Frame& f, const uint8_t* x, void* y, Share rows, Share panels, std::byte* scratch) {
-  Worker worker(f, x, y, scratch);
+void run_rows(const Frame& f, const uint8_t* x, const Target& to, Share rows, Share panels, std::byte* scratch) {
+  Worker worker(f, x, to, scratch);
   for (int64_t t = rows.begin; t < rows.end;) {
     Block b{.image = t / f.oh, .images = 1, .row = t % f.oh, .rows = 0};
     if (b.row == 0 && rows.end - t >= f.oh && f.block_rows == f.oh) {
@@ -127,23 +134,24 @@ void run_rows(const Frame& f, const uint8_t* x, void* y, Share rows, Share panel
   }
 }
 
-void run_frame(const Frame& f, const uint8_t* x, int64_t batch, void* y, int part, int parts, std::byte* scratch) {
+void run_frame(const Frame& f, const uint8_t* x, int64_t batch, const Target& to, int part, int parts,
+               std::byte* scratch) {
   const auto panels = static_cast<int64_t>(f.plan->panels.size());
   const int64_t rows = batch * f.oh;
   // Few rows: sharing them would leave threads idle, and each would read all weights.
-  if (rows < 8 * parts && panels >= parts) return run_rows(f, x, y, {0, rows}, share(panels, part, parts), scratch);
-  run_rows(f, x, y, share(rows, part, parts), {0, panels}, scratch);
+  if (rows < 8 * parts && panels >= parts) return run_rows(f, x, to, {0, rows}, share(panels, part, parts), scratch);
+  run_rows(f, x, to, share(rows, part, parts), {0, panels}, scratch);
 }
 
 /// A matrix product as an image of some columns; the pixels that are left are a row of their own.
-void run_pointwise(const BitConvPlan& plan, const uint8_t* x, int64_t pixels, void* y, int part, int parts,
+void run_pointwise(const BitConvPlan& plan, const uint8_t* x, int64_t pixels, const Target& to, int part, int parts,
                    std::byte* scratch) {
   const int64_t cols = std::min(kProductCols, pixels), rows = pixels / cols, rest = pixels - rows * cols;
-  run_frame(Frame(plan, rows, cols), x, 1, y, part, parts, scratch);
+  run_frame(Frame(plan, rows, cols), x, 1, to, part, parts, scratch);
   const int64_t done = rows * cols;
   if (rest > 0 && part == parts - 1)
     run_frame(Frame(plan, 1, rest), x + done * plan.in, 1,
-              static_cast<uint8_t*>(y) + done * plan.out * plan.output_bytes, 0, 1, scratch);
+              {to.y + done * plan.out * plan.output_bytes, to.add ? to.add + done * plan.out : nullptr}, 0, 1, scratch);
 }
 
 }  // namespace
@@ -178,22 +186,25 @@ int64_t BitConv::scratch_bytes(int64_t h, int64_t w) const {
 }
 
 void BitConv::run_part(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, int part, int parts,
-                       std::byte* scratch) const {
+                       std::byte* scratch, const float* add) const {
   NIBBLE_CHECK(batch >= 0 && h >= 1 && w >= 1 && part >= 0 && part < parts, "bit convolution: batch ", batch,
                ", image ", h, "x", w, ", part ", part, " of ", parts);
+  NIBBLE_CHECK(!add || plan_->output == Epilogue::Output::reals, "bit convolution: only to reals something is added");
   if (batch == 0) return;
-  if (plan_->pointwise) return run_pointwise(*plan_, x, batch * h * w, y, part, parts, scratch);
-  run_frame(Frame(*plan_, h, w), x, batch, y, part, parts, scratch);
+  const Target to{static_cast<uint8_t*>(y), add};
+  if (plan_->pointwise) return run_pointwise(*plan_, x, batch * h * w, to, part, parts, scratch);
+  run_frame(Frame(*plan_, h, w), x, batch, to, part, parts, scratch);
 }
 
-void BitConv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch) const {
+void BitConv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch,
+                  const float* add) const {
   const int64_t each = scratch_bytes(h, w), room = static_cast<int64_t>(scratch.size()) / each;
   NIBBLE_CHECK(room >= 1, "bit convolution: scratch of ", scratch.size(), " bytes, expected at least ", each);
   NIBBLE_CHECK(reinterpret_cast<uintptr_t>(scratch.data()) % 8 == 0, "bit convolution: scratch is not aligned to 8");
   const int parts = static_cast<int>(std::min<int64_t>(room, threads()));
   parallel_for(0, parts, 1, [&](int64_t lo, int64_t hi) {
     for (int64_t part = lo; part < hi; ++part)
-      run_part(x, batch, h, w, y, static_cast<int>(part), parts, scratch.data() + part * each);
+      run_part(x, batch, h, w, y, static_cast<int>(part), parts, scratch.data() + part * each, add);
   });
 }
 

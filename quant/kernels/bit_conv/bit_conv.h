@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -19,7 +20,8 @@ namespace nibble::bits {
 /// From the sums of a window to an output; lists have one entry or one per output channel.
 struct Epilogue {
   /// levels: u8, codes[number of thresholds that r exceeds].  uniform: u8, clamp(round_half_even(r) + zero, lo, hi).
-  /// accumulators: i32, the acc of Rule::integer.  reals: f32, r.
+  /// accumulators: i32, the acc of Rule::integer.
+  /// reals: f32, r plus what run() is given to add, then least unless that is greater, then most unless that is less.
   enum class Output { levels, uniform, accumulators, reals };
   Output output = Output::levels;
   std::vector<float> scale = {};       ///< empty: 1
@@ -29,6 +31,7 @@ struct Epilogue {
   std::vector<uint8_t> codes = {};     ///< one more than thresholds
   int32_t zero = 0;                    ///< 0..255
   int32_t lo = 0, hi = 255;            ///< 0 <= lo <= hi <= 255
+  float least = -std::numeric_limits<float>::infinity(), most = std::numeric_limits<float>::infinity();
 };
 
 /// y = sum over the taps t inside the image and input channels i of w[o][i][t] * x[t][i], where codes stand for
@@ -104,12 +107,14 @@ class BitConv {
   int64_t scratch_bytes(int64_t h, int64_t w) const;
   /// x: (batch, h, w, in_channels) codes, of which the lowest a_bits bits are read; y: (batch, oh, ow, out_channels) of
   /// the output's type; no overlap. Uses as many threads as the scratch has room for parts, at most threads().
-  /// Allocates nothing. Throws Error if the scratch is too small for one part or not aligned to 8 bytes (64 are best).
-  void run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch) const;
+  /// Allocates nothing. `add` (null: none) is of y's size and added to reals. Throws Error if the scratch is too small
+  /// for one part or not aligned to 8 bytes (64 are best), or if there is something to add to codes.
+  void run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch,
+           const float* add = nullptr) const;
   /// Share number `part` of `parts` of the same work, on this thread, with scratch_bytes(h, w) of scratch; for callers
   /// that have their own threads. The parts together write all of y, each element once.
-  void run_part(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, int part, int parts,
-                std::byte* scratch) const;
+  void run_part(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, int part, int parts, std::byte* scratch,
+                const float* add = nullptr) const;
 
  private:
   std::shared_ptr<const detail::BitConvPlan> plan_;

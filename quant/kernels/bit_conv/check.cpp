@@ -80,6 +80,7 @@ void check_epilogue(const BitConvSpec& s) {
                "bit convolution: learned values have no accumulators");
   check_length("scale", e.scale.size(), s.out_channels, true);
   check_length("offset", e.offset.size(), s.out_channels, true);
+  NIBBLE_CHECK(e.least <= e.most, "bit convolution: bounds ", e.least, " and ", e.most, " of reals");
   for (const float v : e.scale) NIBBLE_CHECK(std::isfinite(v), "bit convolution: scale ", v, " is not finite");
   for (const float v : e.offset)
     NIBBLE_CHECK(std::abs(v) < 1e37f, "bit convolution: offset ", v, " is not finite or too large");

@@ -102,6 +102,11 @@ float learned_value(const BitConvSpec& s, int64_t o, const Counts& n) {
   return s.a_offset == 0 ? r : r + learned_border(s, o, n);
 }
 
+float bounded(const Epilogue& e, float r) {
+  const float above = r > e.least ? r : e.least;
+  return above < e.most ? above : e.most;
+}
+
 uint8_t code_of(const Epilogue& e, float r) {
   if (e.output == Epilogue::Output::uniform) {
     const auto v = static_cast<int32_t>(round_half_even(std::clamp(r, -65536.f, 65536.f)));
@@ -112,7 +117,7 @@ uint8_t code_of(const Epilogue& e, float r) {
   return e.codes[level];
 }
 
-void evaluate(const BitConvSpec& s, const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y) {
+void evaluate(const BitConvSpec& s, const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, const float* add) {
   detail::check(s);
   const ConvGeometry& g = s.geometry;
   const int64_t oh = conv_extent(h, s.kh, g.stride_h, g.pad.top, g.pad.bottom, g.dilation_h);
@@ -128,7 +133,7 @@ void evaluate(const BitConvSpec& s, const uint8_t* x, int64_t batch, int64_t h, 
       if (s.epilogue.output == Epilogue::Output::accumulators)
         put(y, to, acc);
       else if (s.epilogue.output == Epilogue::Output::reals)
-        put(y, to, r);
+        put(y, to, bounded(s.epilogue, add != nullptr ? r + add[to] : r));
       else
         put(y, to, code_of(s.epilogue, r));
     }

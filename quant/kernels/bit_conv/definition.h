@@ -20,10 +20,13 @@ float learned_factor(const BitConvSpec& spec, int64_t o, double product);
 float learned_border(const BitConvSpec& spec, int64_t o, const Counts& counts);
 /// r of Rule::learned for output channel o.
 float learned_value(const BitConvSpec& spec, int64_t o, const Counts& counts);
+/// r within the bounds of Output::reals.
+float bounded(const Epilogue& epilogue, float r);
 /// The code of Output::levels or Output::uniform.
 uint8_t code_of(const Epilogue& epilogue, float r);
 
 /// The whole convolution by plain loops: what BitConv::run writes, slowly. Throws Error as BitConv does.
-void evaluate(const BitConvSpec& spec, const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y);
+void evaluate(const BitConvSpec& spec, const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y,
+              const float* add = nullptr);
 
 }  // namespace nibble::bits

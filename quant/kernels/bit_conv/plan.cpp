@@ -278,6 +278,7 @@ void fill_outcome(BitConvPlan& p, const BitConvSpec& s) {
   }
   if (e.output == Output::levels) std::copy(e.codes.begin(), e.codes.end(), o.codes);
   o.zero = e.zero, o.lo = e.lo, o.hi = e.hi;
+  o.least = e.least, o.most = e.most;
 }
 
 /// Cycles per tap and 32 input channels, measured with avx512bits and avx2 (README.md) and rounded; only their ratios

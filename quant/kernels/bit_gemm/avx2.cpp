@@ -43,6 +43,11 @@ void store_v(int32_t* p, V v, int64_t n) {
   const int32_t count = n < 0 ? 0 : static_cast<int32_t>(n);
   _mm256_maskstore_epi32(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lane), v);
 }
+F load_first_f(const float* p, int64_t n) {
+  if (n >= kLanes) return load_f(p);
+  const V lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(n)), lane));
+}
 void store_f(float* p, F v, int64_t n) { store_v(reinterpret_cast<int32_t*>(p), _mm256_castps_si256(v), n); }
 
 /// The first n codes, through 16 codes or as they are.
@@ -97,7 +102,7 @@ void store_codes(uint8_t* p, V (&v)[NV], int64_t n, const uint8_t* codes) {
 
 using C = __m256i;
 constexpr int64_t kCounts = 31;  // of at most 8 bits a byte
-constexpr int kPixels = 2;
+constexpr int kPixels = 2, kVectors = 4;
 W load_w(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 W spread_x(const uint8_t* p) { return _mm256_set1_epi32(word<int32_t>(p)); }
 C no_count() { return _mm256_setzero_si256(); }

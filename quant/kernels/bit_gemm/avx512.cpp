@@ -13,7 +13,7 @@ namespace {
 
 using C = __m512i;
 constexpr int64_t kCounts = 31;  // of at most 8 bits a byte
-constexpr int kPixels = 4;
+constexpr int kPixels = 4, kVectors = 4;
 C no_count() { return _mm512_setzero_si512(); }
 C count(C c, W x, W w) {
   const __m512i bits = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));

@@ -11,12 +11,31 @@ namespace {
 
 #include "quant/kernels/bit_gemm/epilogue.inc"
 
-using C = __m512i;
+// The lowest bit of each count as it changes, and how often it went from 1 to 0. Adding the bits of a word to that one
+// takes an operation, and so does finding what two words together carry, as no more than one can: 5 operations for two
+// words with popcount and addition, where counting each takes 6. Processors that count on every other port only, and
+// those that count on all, gain alike.
+struct C {
+  V odd, carries;
+};
 constexpr int64_t kCounts = 0;
-constexpr int kPixels = 6;  // 24 counters, 4 vectors of weights, the bits of a pixel
-C no_count() { return _mm512_setzero_si512(); }
-C count(C c, W x, W w) { return _mm512_add_epi32(c, _mm512_popcnt_epi32(_mm512_and_si512(x, w))); }
-V total(C c) { return c; }
+constexpr int kPixels = 4, kVectors = 2;  // 16 registers of counts, 4 of weights, the bits of a pixel
+C no_count() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
+constexpr int kXorOfAnd = 0x78;       // a ^ (b & c)
+constexpr int kAllThree = 0x80;       // a & b & c
+constexpr int kFallsOnTheWay = 0x74;  // (a & ~b) | (b & ~c)
+V carry(V carries, V bits) { return _mm512_add_epi32(carries, _mm512_popcnt_epi32(bits)); }
+C count(C c, W x, W w) {
+  return {_mm512_ternarylogic_epi32(c.odd, x, w, kXorOfAnd),
+          carry(c.carries, _mm512_ternarylogic_epi32(c.odd, x, w, kAllThree))};
+}
+#define NIBBLE_PAIRS
+C count_pair(C c, W x, W w, W y, W v) {
+  const V one = _mm512_ternarylogic_epi32(c.odd, x, w, kXorOfAnd),
+          two = _mm512_ternarylogic_epi32(one, y, v, kXorOfAnd);
+  return {two, carry(c.carries, _mm512_ternarylogic_epi32(c.odd, one, two, kFallsOnTheWay))};
+}
+V total(C c) { return carry(_mm512_slli_epi32(c.carries, 1), c.odd); }
 
 #include "quant/kernels/bit_gemm/planes.inc"
 

@@ -17,7 +17,8 @@ inline constexpr int64_t kMostCuts = 15;
 ///   learned:  r = offset[c], then r = r + f32(P_kj) * real_factor[(k a_bits + j) stride + c] for k, for j,
 ///             then r = r + f32(sums[j, pixel]) * sum_factor[j * stride + c] for j, then r = r + real_border[at + c]
 ///             level = number of thresholds l with r > threshold[l]
-///   kLevels: codes[level];  kUniform: clamp(round_half_even(r) + zero, lo, hi);  kAccumulators: acc;  kReals: r
+///   kLevels: codes[level];  kUniform: clamp(round_half_even(r) + zero, lo, hi);  kAccumulators: acc
+///   kReals: r, plus the entry of Correlate::add if there is one; then least unless greater, then most unless less
 /// All in f32, nothing fused. Terms whose pointer is null are left out.
 struct Outcome {
   enum Kind { kLevels, kUniform, kAccumulators, kReals };
@@ -33,6 +34,7 @@ struct Outcome {
   float threshold[kMostCuts] = {};
   uint8_t codes[kMostCuts + 1] = {};
   int32_t zero = 0, lo = 0, hi = 255;
+  float least = -__builtin_inff(), most = __builtin_inff();
 };
 
 /// For every pixel (row, col), output channel c < n, bit k of the weights and bit j of the activations:
@@ -53,6 +55,7 @@ struct Correlate {
   int64_t sum_plane = 0;
   const int32_t* at = nullptr;  ///< class of each pixel, for the borders
   void* y = nullptr;
+  const float* add = nullptr;    ///< for kReals, at the places of y; null: none
   int64_t y_row = 0, y_col = 0;  ///< elements
   int64_t rows = 0, cols = 0;
   int64_t n = 0;         ///< output channels, 1..block or 1..table_block

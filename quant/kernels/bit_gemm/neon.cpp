@@ -37,6 +37,12 @@ void store_v(int32_t* p, V v, int64_t n) {
   vst1q_s32(buffer, v);
   for (int64_t i = 0; i < n; ++i) p[i] = buffer[i];
 }
+F load_first_f(const float* p, int64_t n) {
+  if (n >= kLanes) return load_f(p);
+  float buffer[kLanes] = {};
+  for (int64_t i = 0; i < n; ++i) buffer[i] = p[i];
+  return load_f(buffer);
+}
 void store_f(float* p, F v, int64_t n) {
   if (n >= kLanes) return vst1q_f32(p, v);
   float buffer[kLanes];
@@ -82,7 +88,7 @@ void store_codes(uint8_t* p, V (&v)[NV], int64_t n, const uint8_t* codes) {
 
 using C = uint8x16_t;
 constexpr int64_t kCounts = 31;  // of at most 8 bits a byte
-constexpr int kPixels = 4;
+constexpr int kPixels = 4, kVectors = 4;
 W load_w(const uint8_t* p) { return vld1q_u8(p); }
 W spread_x(const uint8_t* p) { return vreinterpretq_u8_u32(vdupq_n_u32(word<uint32_t>(p))); }
 C no_count() { return vdupq_n_u8(0); }

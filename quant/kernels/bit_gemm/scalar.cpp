@@ -57,6 +57,11 @@ int32_t accumulator(const Correlate& k, const Output& y, int pairs) {
   return raw * (1 << o.shift) + (k.sums ? k.sums[pixel] : 0) + (o.border ? o.border[k.at[pixel] + y.c] : 0);
 }
 
+float bounded_real(const Outcome& o, float r) {
+  const float above = r > o.least ? r : o.least;
+  return above < o.most ? above : o.most;
+}
+
 void emit(const Correlate& k, const Output& y, int pairs) {
   const Outcome& o = k.outcome;
   const int64_t to = y.row * k.y_row + y.col * k.y_col + y.c;
@@ -71,7 +76,7 @@ void emit(const Correlate& k, const Output& y, int pairs) {
   if (o.kind == Outcome::kAccumulators) {
     static_cast<int32_t*>(k.y)[to] = acc;
   } else if (o.kind == Outcome::kReals) {
-    static_cast<float*>(k.y)[to] = r;
+    static_cast<float*>(k.y)[to] = bounded_real(o, k.add ? r + k.add[to] : r);
   } else if (o.kind == Outcome::kUniform) {
     static_cast<uint8_t*>(k.y)[to] = static_cast<uint8_t>(bound(round_real(r) + o.zero, o.lo, o.hi));
   } else {

@@ -13,6 +13,10 @@ namespace {
 
 // What a block may take of the second-level cache, next to weights and outputs.
 constexpr int64_t kBlockBytes = 160 << 10;
+// With Winograd's transform, which pays weights once a block.
+constexpr int64_t kWinogradBytes = 512 << 10;
+// Tiles whose products stay in the first-level cache.
+constexpr int64_t kProductTiles = 24;
 
 // A step of dense pixels may begin in the last bytes of the copy; what lies behind has weights of 0.
 constexpr int64_t kOverhang = 3;
@@ -97,7 +101,7 @@ Frame::Frame(const Int8ConvPlan& p, int64_t height, int64_t width) : plan(&p), h
   oh = conv_extent(h, p.kh, g.stride_h, g.pad.top, g.pad.bottom, g.dilation_h);
   ow = conv_extent(w, p.kw, g.stride_w, g.pad.left, g.pad.right, g.dilation_w);
   output_bytes = p.output == Epilogue::Output::codes ? 1 : 4;
-  cols_read = (ow - 1) * g.stride_w + (p.kw - 1) * g.dilation_w + 1;
+  cols_read = p.in_winograd ? 2 * tile_cols() + 2 : (ow - 1) * g.stride_w + (p.kw - 1) * g.dilation_w + 1;
   col_bytes = p.copied ? p.pixel_bytes : p.in;
   row_bytes = p.copied ? cols_read * col_bytes : w * p.in;
   // The taps of a kernel row are one segment if nothing lies between them; dense pixels have to be read so. Runs name
@@ -107,19 +111,33 @@ Frame::Frame(const Int8ConvPlan& p, int64_t height, int64_t width) : plan(&p), h
   segs = p.depthwise ? round_up(int64_t{p.kh} * p.kw, 2) : rows ? p.kh : int64_t{p.kh} * p.kw;
   steps = round_up((rows ? p.kw : 1) * p.pixel_bytes, 4) / 4;
 
-  const int64_t image_bytes = std::max<int64_t>(1, rows_read(oh) * row_bytes);
-  block_images = std::max<int64_t>(1, kBlockBytes / image_bytes);
+  const int64_t most = p.in_winograd ? kWinogradBytes : kBlockBytes;
+  const int64_t image_bytes = std::max<int64_t>(1, rows_read(oh) * row_bytes + input_bytes(oh));
+  block_images = std::max<int64_t>(1, most / image_bytes);
   block_rows = oh;
-  if (image_bytes > kBlockBytes) {
-    const int64_t each = std::max<int64_t>(1, g.stride_h * row_bytes);
-    const int64_t first = rows_read(1) * row_bytes;
-    block_rows = std::clamp<int64_t>((kBlockBytes - first) / each + 1, 2, std::max<int64_t>(oh, 2));
+  if (image_bytes > most) {
+    const int64_t each = std::max<int64_t>(1, g.stride_h * row_bytes + (input_bytes(4) - input_bytes(2)) / 2);
+    const int64_t first = rows_read(1) * row_bytes + input_bytes(1);
+    block_rows = std::clamp<int64_t>((most - first) / each + 1, 2, std::max<int64_t>(oh, 2));
     block_rows = std::min(block_rows / 2 * 2, oh);
   }
   copy_at = round_up(segs * 8, 64);
   sums_at = copy_at + (p.copied ? round_up(block_images * copy_bytes(block_rows) + kOverhang, 64) : 0);
   window_sums_at = sums_at + (p.sums ? round_up((rows_read(block_rows) + 1) * cols_read * 4, 64) : 0);
-  scratch_bytes = window_sums_at + (p.sums ? round_up(block_images * block_rows * ow * 4, 64) : 0);
+  inputs_at = window_sums_at + (p.sums ? round_up(block_images * block_rows * ow * 4, 64) : 0);
+  weights_at = products_at = scratch_bytes = inputs_at;
+  if (!p.in_winograd) return;
+  const int64_t outputs = 2 * p.kernels->lanes;
+  weights_at = inputs_at + block_images * input_bytes(block_rows);
+  products_at = weights_at + 16 * (p.in + kWinogradGap) * outputs * 2;
+  scratch_bytes = products_at + (16 * (product_tiles() + 1) + 4 * tile_cols()) * outputs * 4;
+}
+
+int64_t Frame::product_tiles() const { return std::max<int64_t>(1, kProductTiles / tile_cols()) * tile_cols(); }
+
+int64_t Frame::input_position(int64_t rows) const {
+  constexpr int64_t kSpread = 32;  // as kWinogradGap
+  return plan->in_winograd ? (rows + 1) / 2 * tile_cols() * plan->in + kSpread : 0;
 }
 
 int64_t Frame::pointwise_scratch_bytes(const Int8ConvPlan& p) {
@@ -129,6 +147,7 @@ int64_t Frame::pointwise_scratch_bytes(const Int8ConvPlan& p) {
 }
 
 int64_t Frame::rows_read(int64_t rows) const {
+  if (plan->in_winograd) return (rows + 1) / 2 * 2 + 2;
   return (rows - 1) * plan->geometry.stride_h + (plan->kh - 1) * int64_t{plan->geometry.dilation_h} + 1;
 }
 

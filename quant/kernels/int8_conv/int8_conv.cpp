@@ -1,6 +1,7 @@
 #include "quant/kernels/int8_conv/int8_conv.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "core/error.h"
 #include "core/parallel.h"
@@ -30,6 +31,9 @@ class Worker {
     copy_ = reinterpret_cast<uint8_t*>(scratch) + f_.copy_at;
     sums_ = reinterpret_cast<int32_t*>(scratch + f_.sums_at);
     window_sums_ = reinterpret_cast<int32_t*>(scratch + f_.window_sums_at);
+    inputs_ = reinterpret_cast<int16_t*>(scratch + f_.inputs_at);
+    weights_ = reinterpret_cast<int16_t*>(scratch + f_.weights_at);
+    products_ = reinterpret_cast<int32_t*>(scratch + f_.products_at);
   }
 
   /// Panels [first, last) of all groups.
@@ -37,8 +41,13 @@ class Worker {
     for (int64_t i = first; i < last;) {
       const int64_t group = i / p_.panels_per_group, end = std::min(last, (group + 1) * p_.panels_per_group);
       for (int64_t image = 0; image < b.images; ++image) prepare(b, image, group);
-      for (; i < end; ++i)
-        for (int64_t image = 0; image < b.images; ++image) correlate(b, image, p_.panels[static_cast<size_t>(i)]);
+      for (; i < end; ++i) {
+        const Panel& panel = p_.panels[static_cast<size_t>(i)];
+        if (p_.in_winograd)
+          p_.kernels->winograd_weights(reinterpret_cast<const int8_t*>(p_.weight_bytes() + panel.weights), p_.in,
+                                       weights_);
+        for (int64_t image = 0; image < b.images; ++image) correlate(b, image, panel);
+      }
     }
   }
 
@@ -47,11 +56,23 @@ class Worker {
 
   void prepare(const Block& b, int64_t image, int64_t group) {
     const int64_t rows = f_.rows_read(b.rows), from = b.row * p_.geometry.stride_h - p_.geometry.pad.top;
-    if (p_.copied) f_.copy_rows(input(b, image), group, from, rows, copy_ + image * f_.copy_bytes(b.rows));
+    uint8_t* const copy = copy_ + image * f_.copy_bytes(b.rows);
+    if (p_.copied) f_.copy_rows(input(b, image), group, from, rows, copy);
+    if (p_.in_winograd)
+      p_.kernels->winograd_input({.x = copy,
+                                  .x_row = f_.row_bytes,
+                                  .x_col = f_.col_bytes,
+                                  .tile_rows = (b.rows + 1) / 2,
+                                  .tile_cols = f_.tile_cols(),
+                                  .channels = p_.in,
+                                  .v = transformed(image),
+                                  .v_position = f_.input_position(f_.block_rows)});
     if (!p_.sums) return;
     f_.sum_pixels(input(b, image), group, from, rows, sums_);
     f_.sum_windows(sums_, b.rows, sums_ + rows * f_.cols_read, window_sums_ + image * b.rows * f_.ow);
   }
+
+  int16_t* transformed(int64_t image) const { return inputs_ + image * f_.input_bytes(f_.block_rows) / 2; }
 
   void correlate(const Block& b, int64_t image, const Panel& panel) const {
     const int64_t group = panel.channel / (p_.out / p_.groups);
@@ -76,6 +97,24 @@ class Worker {
                              .outcome = p_.outcome_of(panel)});
       return;
     }
+    const int32_t* x_sum = p_.sums ? window_sums_ + image * b.rows * f_.ow : nullptr;
+    if (p_.in_winograd) {
+      p_.kernels->winograd({.v = transformed(image),
+                            .v_position = f_.input_position(f_.block_rows),
+                            .u = weights_,
+                            .channels = p_.in,
+                            .m = products_,
+                            .m_tiles = f_.product_tiles(),
+                            .x_sum = x_sum,
+                            .y = y,
+                            .y_row = f_.ow * p_.out,
+                            .y_col = p_.out,
+                            .rows = b.rows,
+                            .cols = f_.ow,
+                            .n = panel.n,
+                            .outcome = p_.outcome_of(panel)});
+      return;
+    }
     const auto kernel = p_.in_runs ? p_.kernels->correlate_runs : p_.kernels->correlate;
     kernel({.x = x,
             .x_row = x_row,
@@ -87,7 +126,7 @@ class Worker {
             .step = p_.tables->run_steps.data() + panel.step,
             .run = p_.tables->runs.data() + panel.run,
             .runs = panel.runs,
-            .x_sum = p_.sums ? window_sums_ + image * b.rows * f_.ow : nullptr,
+            .x_sum = x_sum,
             .y = y,
             .y_row = f_.ow * p_.out,
             .y_col = p_.out,
@@ -104,6 +143,8 @@ class Worker {
   int64_t* seg_;
   uint8_t* copy_;
   int32_t *sums_, *window_sums_;
+  int16_t *inputs_, *weights_;
+  int32_t* products_;
 };
 
 /// Share `part` of `parts` of n things.
@@ -150,6 +191,10 @@ void run_pointwise(const Int8ConvPlan& plan, const uint8_t* x, int64_t pixels, v
               scratch);
 }
 
+void check_images(int64_t batch, int64_t h, int64_t w) {
+  NIBBLE_CHECK(batch >= 0 && h >= 1 && w >= 1, "int8 convolution: batch ", batch, ", image ", h, "x", w);
+}
+
 }  // namespace
 
 Int8Conv::Int8Conv(const Int8ConvSpec& spec, std::string_view isa) : plan_(std::make_shared<Int8ConvPlan>(spec, isa)) {}
@@ -181,7 +226,7 @@ std::string Int8Conv::describe() const {
                      : plan_->pointwise ? "pointwise"
                      : plan_->copied    ? "direct padded"
                                         : "direct";
-  return std::string(path) + ", " + plan_->variant + (plan_->in_runs ? " runs" : "");
+  return std::string(path) + ", " + plan_->variant + (plan_->in_runs ? " runs" : plan_->in_winograd ? " winograd" : "");
 }
 
 int64_t Int8Conv::scratch_bytes(int64_t h, int64_t w) const {
@@ -191,28 +236,38 @@ int64_t Int8Conv::scratch_bytes(int64_t h, int64_t w) const {
 
 void Int8Conv::run_part(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, int part, int parts,
                         std::byte* scratch) const {
-  NIBBLE_CHECK(batch >= 0 && h >= 1 && w >= 1 && part >= 0 && part < parts, "int8 convolution: batch ", batch,
-               ", image ", h, "x", w, ", part ", part, " of ", parts);
+  NIBBLE_CHECK(part >= 0 && part < parts, "int8 convolution: part ", part, " of ", parts);
+  check_images(batch, h, w);
   if (batch == 0) return;
   if (plan_->pointwise) return run_pointwise(*plan_, x, batch * h * w, y, part, parts, scratch);
   run_frame(Frame(*plan_, h, w), x, batch, y, part, parts, scratch);
 }
 
 void Int8Conv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch) const {
-  const int64_t each = scratch_bytes(h, w), room = static_cast<int64_t>(scratch.size()) / each;
+  check_images(batch, h, w);
+  std::optional<Frame> frame;
+  if (!plan_->pointwise) frame.emplace(*plan_, h, w);
+  const int64_t each = frame ? frame->scratch_bytes : Frame::pointwise_scratch_bytes(*plan_);
+  const int64_t room = static_cast<int64_t>(scratch.size()) / each;
   NIBBLE_CHECK(room >= 1, "int8 convolution: scratch of ", scratch.size(), " bytes, expected at least ", each);
   NIBBLE_CHECK(reinterpret_cast<uintptr_t>(scratch.data()) % 8 == 0, "int8 convolution: scratch is not aligned to 8");
+  if (batch == 0) return;
   // Starting a thread and waiting for it takes as long as this many multiply-adds.
   constexpr double kWorthAThread = 1 << 17;
   const auto taps =
       static_cast<double>(plan_->kh) * plan_->kw * static_cast<double>(in_channels()) / plan_->geometry.groups;
-  const Extent out = output(h, w);
-  const double work = static_cast<double>(batch * out.h * out.w) * static_cast<double>(out_channels()) * taps;
+  const int64_t pixels = batch * (frame ? frame->oh * frame->ow : h * w);
+  const double work = static_cast<double>(pixels) * static_cast<double>(out_channels()) * taps;
   const double most = std::clamp(work / kWorthAThread, 1., static_cast<double>(threads()));
   const int parts = static_cast<int>(std::min(static_cast<double>(room), most));
   parallel_for(0, parts, 1, [&](int64_t lo, int64_t hi) {
-    for (int64_t part = lo; part < hi; ++part)
-      run_part(x, batch, h, w, y, static_cast<int>(part), parts, scratch.data() + part * each);
+    for (int64_t part = lo; part < hi; ++part) {
+      std::byte* const mine = scratch.data() + part * each;
+      if (frame)
+        run_frame(*frame, x, batch, y, static_cast<int>(part), parts, mine);
+      else
+        run_pointwise(*plan_, x, pixels, y, static_cast<int>(part), parts, mine);
+    }
   });
 }
 

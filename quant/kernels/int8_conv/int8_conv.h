@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -23,7 +24,8 @@ namespace nibble::int8 {
 ///           in f32, every operation rounded by itself (no fused multiply-add)
 struct Epilogue {
   enum class Rule { fixed, real };
-  /// codes: u8, as above. accumulators: i32, acc itself; no lists are needed. reals: f32, the r of rule real.
+  /// codes: u8, as above. accumulators: i32, acc itself; no lists are needed. reals: f32, the r of rule real, then
+  /// least unless that is greater, then most unless that is less.
   enum class Output { codes, accumulators, reals };
   Rule rule = Rule::fixed;
   Output output = Output::codes;
@@ -36,6 +38,7 @@ struct Epilogue {
   std::vector<float> x_sum_scale = {};
   int32_t zero = 0;          ///< 0..255
   int32_t lo = 0, hi = 255;  ///< 0 <= lo <= hi <= 255; ReLU and ReLU6 are a choice of these
+  float least = -std::numeric_limits<float>::infinity(), most = std::numeric_limits<float>::infinity();
 };
 
 /// acc[o] = bias[o] + sum over taps t and input channels i of (x[t][i] - x_zero) * (w_unit * w[o][i][t] - w_zero[o]);

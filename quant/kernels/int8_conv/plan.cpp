@@ -211,6 +211,35 @@ void pack_panel(Int8ConvPlan& p, const Panel& panel, const Integers& all) {
   }
 }
 
+/// Winograd's transform has a kernel and pays, and four times the largest sum of products fits 32 bits.
+bool suits_winograd(const Int8ConvPlan& p) {
+  constexpr int64_t kMostChannels = kMost / (4 * 255 * 128 * 9);
+  const ConvGeometry& g = p.geometry;
+  return p.kernels->winograd && p.kh == 3 && p.kw == 3 && g.stride_h == 1 && g.stride_w == 1 && g.dilation_h == 1 &&
+         g.dilation_w == 1 && g.groups == 1 && p.in % (2 * p.kernels->lanes) == 0 && p.in <= kMostChannels &&
+         p.out >= p.kernels->lanes;
+}
+
+/// [pair of input channels][half of the panel][tap][output channel][of the pair], panel after panel.
+void pack_winograd(Int8ConvPlan& p, const Integers& all) {
+  const int64_t lanes = p.kernels->lanes, bytes = round_up(all.in * all.taps * 2 * lanes, 64);
+  p.tables->weights.resize(p.panels.size() * static_cast<size_t>(bytes / 64));
+  auto* const weights = reinterpret_cast<int8_t*>(p.tables->weights.data());
+  for (size_t i = 0; i < p.panels.size(); ++i) {
+    Panel& panel = p.panels[i];
+    panel.weights = static_cast<int64_t>(i) * bytes;
+    for (int64_t o = 0; o < panel.n; ++o) {
+      const Channel& channel = all.channels[static_cast<size_t>(panel.channel + o)];
+      const uint8_t* code = all.codes_of(panel.channel + o).data();
+      int8_t* const to = weights + panel.weights + o / lanes * all.taps * 2 * lanes + o % lanes * 2;
+      for (int64_t c = 0; c < all.in; ++c)
+        for (int64_t tap = 0; tap < all.taps; ++tap)
+          to[(c / 2 * 2 * all.taps + tap) * 2 * lanes + c % 2] =
+              static_cast<int8_t>(channel.factor * *code++ - channel.shift);
+    }
+  }
+}
+
 /// The weights of a panel as pack_runs takes them: four codes next to each other for all its channels at a time.
 std::vector<int32_t> quads_of(const Int8ConvPlan& p, const Panel& panel, const Integers& all) {
   const TapLayout layout(p, 1);
@@ -227,7 +256,7 @@ std::vector<int32_t> quads_of(const Int8ConvPlan& p, const Panel& panel, const I
 
 /// The panels' weights in runs; empty if there is no kernel for them, or they have more to do than 16 bits.
 std::vector<PackedRuns> try_runs(const Int8ConvPlan& p, const Integers& all) {
-  if (!p.kernels->correlate_runs || p.depthwise) return {};
+  if (!p.kernels->correlate_runs || p.depthwise || p.in_winograd) return {};
   std::vector<PackedRuns> packed;
   int64_t operations = 0, in_shorts = 0;
   for (const Panel& panel : p.panels) {
@@ -237,8 +266,8 @@ std::vector<PackedRuns> try_runs(const Int8ConvPlan& p, const Integers& all) {
     // A multiplication and an addition for four codes; the first of a run has none, but is widened and added at its
     // end.
     for (const Runs& runs : packed.back().runs) operations += int64_t{2 * runs.length + 1} * runs.count * width;
-    in_shorts += static_cast<int64_t>(quads.size());
-    if (operations > in_shorts) return {};
+    in_shorts += TapLayout(p, 2).values * width;
+    if (10 * operations > 9 * in_shorts) return {};  // a run also costs a little to begin and to end
   }
   return packed;
 }
@@ -357,7 +386,7 @@ void fill_outcome(Int8ConvPlan& p, const Int8ConvSpec& s, const Integers& all, i
   o.shifts_left = std::any_of(e.shift.begin(), e.shift.end(), [](int32_t shift) { return shift > 0; });
   o.scale = floats(0), o.offset = floats(1);
   o.x_sum_scale = wants_x_sums(e) ? floats(2) : nullptr;
-  o.zero = e.zero, o.lo = e.lo, o.hi = e.hi;
+  o.zero = e.zero, o.lo = e.lo, o.hi = e.hi, o.least = e.least, o.most = e.most;
 }
 
 }  // namespace
@@ -379,20 +408,23 @@ Int8ConvPlan::Int8ConvPlan(const Int8ConvSpec& s, std::string_view isa) {
   geometry = s.geometry, x_zero = s.x_zero, output = s.epilogue.output;
 
   depthwise = geometry.groups == in && in == out && in > 1 && !wants_x_sums(s.epilogue);
-  const Integers all = read_weights(s, kernels->operand != Operand::s16_s16 && !depthwise);
+  in_winograd = suits_winograd(*this);
+  const Integers all = read_weights(s, in_winograd || (kernels->operand != Operand::s16_s16 && !depthwise));
   sums = all.sums;
   groups = depthwise ? 1 : geometry.groups;
   group_in = in / groups;
   const int64_t length = lay_out_panels(*this);
   const std::vector<PackedRuns> packed = try_runs(*this, all);
   in_runs = !packed.empty();
-  operand = in_runs || depthwise ? Operand::u8_s8 : kernels->operand;
+  operand = in_runs || in_winograd || depthwise ? Operand::u8_s8 : kernels->operand;
   value_bytes = operand == Operand::s16_s16 ? 2 : 1;
   pixel_bytes = depthwise ? round_up(in, 2 * kernels->lanes) : TapLayout(*this, value_bytes).pixel * value_bytes;
   choose_path();
   NIBBLE_CHECK(!sums || int64_t{kh} * kw * group_in <= kMost / 255, "int8 convolution: windows of ",
                int64_t{kh} * kw * group_in, " codes are too large");
-  if (in_runs)
+  if (in_winograd)
+    pack_winograd(*this, all);
+  else if (in_runs)
     store_runs(*this, packed);
   else
     pack_weights(*this, all);
@@ -406,7 +438,7 @@ Int8ConvPlan::Int8ConvPlan(const Int8ConvPlan& other, const Padding& pad) : Int8
 }
 
 void Int8ConvPlan::choose_path() {
-  copied = depthwise || operand != Operand::u8_s8 || group_in % 4 != 0 || geometry.pad != Padding{};
+  copied = depthwise || in_winograd || operand != Operand::u8_s8 || group_in % 4 != 0 || geometry.pad != Padding{};
   pointwise = !copied && groups == 1 && kh == 1 && kw == 1 && geometry.stride_h == 1 && geometry.stride_w == 1;
 }
 

@@ -38,7 +38,8 @@ struct Int8ConvPlan {
   const Kernels* kernels = nullptr;
   std::string variant;
   Operand operand = Operand::u8_s8;  ///< of the kernel that computes
-  bool in_runs = false;              ///< which is correlate_runs
+  bool in_runs = false;              ///< which is correlate_runs,
+  bool in_winograd = false;          ///< or winograd; else correlate or depthwise
   int64_t in = 0, out = 0;           ///< channels
   int kh = 1, kw = 1;
   ConvGeometry geometry;

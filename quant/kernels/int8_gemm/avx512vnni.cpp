@@ -29,6 +29,9 @@ V mul(V a, V b) { return _mm512_mullo_epi32(a, b); }
 V shift_left(V a, int count) { return _mm512_slli_epi32(a, static_cast<unsigned>(count)); }
 F load_f(const float* p) { return _mm512_loadu_ps(p); }
 void store_f(float* p, F v) { _mm512_storeu_ps(p, v); }
+F spread_f(float v) { return _mm512_set1_ps(v); }
+F max_f(F a, F b) { return _mm512_max_ps(a, b); }
+F min_f(F a, F b) { return _mm512_min_ps(a, b); }
 F add_f(F a, F b) { return _mm512_add_ps(a, b); }
 F mul_f(F a, F b) { return _mm512_mul_ps(a, b); }
 F div_f(F a, F b) { return _mm512_div_ps(a, b); }
@@ -102,7 +105,6 @@ V folded_value(V a, const Folded& f) {
   const __mmask16 negative = _mm512_cmplt_epi32_mask(high, f.half);
   return _mm512_srav_epi32(_mm512_mask_sub_epi32(high, negative, high, spread_v(1)), f.right);
 }
-F spread_f(float v) { return _mm512_set1_ps(v); }
 F madd_f(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 V to_v(F v) { return _mm512_cvtps_epi32(v); }
 V saturating_left(V a, V left) {
@@ -163,6 +165,7 @@ void in_order(V (&v)[2]) {
   v[0] = lo;
 }
 
+#define NIBBLE_FLAT_STEPS 64
 #include "quant/kernels/int8_gemm/tile.inc"
 
 }  // namespace

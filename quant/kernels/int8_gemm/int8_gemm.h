@@ -15,7 +15,7 @@ namespace nibble::int8 {
 ///   code = clamp(v + zero, lo, hi)
 /// The arrays hold a whole number of panels.
 struct Outcome {
-  enum Kind { kFixed, kReal, kAccumulators, kReals };  ///< kReals stores the value that kReal rounds
+  enum Kind { kFixed, kReal, kAccumulators, kReals };  ///< kReals stores the value that kReal rounds, bounded
   Kind kind = kFixed;
   const int32_t* bias = nullptr;
   const int32_t* sum_weight = nullptr;  ///< null: none
@@ -30,6 +30,8 @@ struct Outcome {
   const float *scale = nullptr, *offset = nullptr;
   const float* x_sum_scale = nullptr;  ///< null: none
   int32_t zero = 0, lo = 0, hi = 255;
+  /// Of kReals: least unless the value is greater, then most unless that is less.
+  float least = -__builtin_inff(), most = __builtin_inff();
 };
 
 /// Four codes of a pixel, at seg[seg] + at bytes.
@@ -62,6 +64,42 @@ struct Correlate {
   int64_t rows = 0, cols = 0;
   int64_t n = 0;         ///< output channels, 1..block
   Outcome outcome = {};  ///< arrays start at the first of these channels
+};
+
+/// Winograd's F(2x2, 3x3) for kernels of 3x3 and stride 1: 16 products make a tile of 2x2 outputs, where 36 do
+/// otherwise. With the weights' transform taken twice along both axes everything is an integer, so sums come out as
+/// four times what Correlate defines: exactly, if that fits 32 bits, whatever wraps on the way. Inputs of all tiles
+/// first:
+///   v[4 i + j][tile][c] = (B^T d B)[i][j] of the 4x4 codes d at pixel (2 tile row, 2 tile column)
+struct WinogradInput {
+  const uint8_t* x = nullptr;  ///< 2 * tile_rows + 2 rows of 2 * tile_cols + 2 pixels of codes u8
+  int64_t x_row = 0, x_col = 0;
+  int64_t tile_rows = 0, tile_cols = 0;
+  int64_t channels = 0;  ///< a multiple of 2 * lanes
+  int16_t* v = nullptr;
+  int64_t v_position = 0;  ///< values from one of the 16 positions to the next
+};
+
+/// The positions of weights and inputs are written and read together: a power of two between them would put all into a
+/// few sets of the cache. So many channels are left free after each position of the weights.
+inline constexpr int64_t kWinogradGap = 2;
+
+/// Then, for every panel of 2 * lanes output channels, their weights:
+///   u[4 i + j][c / 2][output][c % 2] = (2 G w (2 G)^T)[i][j] of w: s8 [channels / 2][2][3][3][lanes][channel of two]
+/// and raw[row, col, j] = (A^T m A)[row % 2][col % 2] / 4, with m[position] = sum over c of v * u for the pixel's tile.
+struct Winograd {
+  const int16_t* v = nullptr;
+  int64_t v_position = 0;
+  const int16_t* u = nullptr;
+  int64_t channels = 0;
+  int32_t* m = nullptr;  ///< scratch: (16 * (m_tiles + 1) + 4 * tile columns) * 2 * lanes
+  int64_t m_tiles = 0;   ///< tiles whose m is alive at once, at least a row of them
+  const int32_t* x_sum = nullptr;
+  void* y = nullptr;
+  int64_t y_row = 0, y_col = 0;
+  int64_t rows = 0, cols = 0;  ///< of outputs; a last odd one is a tile too
+  int64_t n = 0;
+  Outcome outcome = {};
 };
 
 /// One channel at a time: raw[row, col, c] = sum over taps t of x[row, col, seg[t] + c] * w[t][c], c < n. x holds u8
@@ -118,7 +156,10 @@ struct Kernels {
   int64_t pixels = 0;                        ///< columns that fill a tile of the widest panel; a tile has two such rows
   const uint8_t* depthwise_order = nullptr;  ///< channel of each of the 2 * lanes weights
   void (*correlate)(const Correlate&) = nullptr;
-  void (*correlate_runs)(const Correlate&) = nullptr;  ///< u8_s8, y_row = cols * y_col; may be null
+  void (*correlate_runs)(const Correlate&) = nullptr;      ///< u8_s8, y_row = cols * y_col; may be null
+  void (*winograd_input)(const WinogradInput&) = nullptr;  ///< all three may be null
+  void (*winograd_weights)(const int8_t* w, int64_t channels, int16_t* u) = nullptr;
+  void (*winograd)(const Winograd&) = nullptr;
   void (*depthwise)(const Depthwise&) = nullptr;
   void (*add)(const Add&) = nullptr;
   void (*add_line)(const AddLine&) = nullptr;  ///< may be null

@@ -39,7 +39,8 @@ void emit(const Outcome& o, int64_t c, uint32_t raw, int32_t x_sum, void* y, int
   if (o.kind == Outcome::kAccumulators) {
     static_cast<int32_t*>(y)[at] = acc;
   } else if (o.kind == Outcome::kReals) {
-    static_cast<float*>(y)[at] = real_value(o, c, acc, x_sum);
+    const float r = real_value(o, c, acc, x_sum), above = r > o.least ? r : o.least;
+    static_cast<float*>(y)[at] = above < o.most ? above : o.most;
   } else {
     const int64_t v = o.kind == Outcome::kFixed ? fixed_value(o, c, acc) : round_real(real_value(o, c, acc, x_sum));
     static_cast<uint8_t*>(y)[at] = static_cast<uint8_t>(bound<int64_t>(v + o.zero, o.lo, o.hi));
@@ -92,7 +93,14 @@ void add(const Add& k) {
   }
 }
 
-constexpr Kernels kTable{Operand::u8_s8, kLanes, 2 * kLanes, 4, kOrder, correlate, nullptr, depthwise, add, nullptr};
+constexpr Kernels kTable{.operand = Operand::u8_s8,
+                         .lanes = kLanes,
+                         .block = 2 * kLanes,
+                         .pixels = 4,
+                         .depthwise_order = kOrder,
+                         .correlate = correlate,
+                         .depthwise = depthwise,
+                         .add = add};
 
 }  // namespace
 

@@ -28,6 +28,9 @@ V mul(V a, V b) { return _mm_mullo_epi32(a, b); }
 V shift_left(V a, int count) { return _mm_slli_epi32(a, count); }
 F load_f(const float* p) { return _mm_loadu_ps(p); }
 void store_f(float* p, F v) { _mm_storeu_ps(p, v); }
+F spread_f(float v) { return _mm_set1_ps(v); }
+F max_f(F a, F b) { return _mm_max_ps(a, b); }
+F min_f(F a, F b) { return _mm_min_ps(a, b); }
 F add_f(F a, F b) { return _mm_add_ps(a, b); }
 F mul_f(F a, F b) { return _mm_mul_ps(a, b); }
 F div_f(F a, F b) { return _mm_div_ps(a, b); }

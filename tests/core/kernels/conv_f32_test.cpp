@@ -159,6 +159,39 @@ TEST_CASE("conv_f32: every variant and pass agrees with the definition") {
   }
 }
 
+/// Shapes whose gradients go through Winograd's transform.
+const std::vector<ConvShape>& winograd_shapes() {
+  static const std::vector<ConvShape> all{
+      shape_of(8, 8, 8, 16, 16, 3, 3, square_geometry(1, 1)),           // whole tiles
+      shape_of(5, 13, 11, 19, 33, 3, 3, square_geometry(1, 1)),         // tails of channels and tiles, an odd unit
+      shape_of(9, 8, 8, 16, 40, 3, 3, square_geometry(1, 0)),           // valid: the gradients need a border
+      shape_of(8, 6, 9, 32, 16, 3, 3, square_geometry(1, 2)),           // full
+      shape_of(6, 9, 10, 17, 16, 3, 3, {1, 1, {0, 2, 1, 0}, 1, 1, 1}),  // nothing symmetric
+      shape_of(2, 16, 16, 128, 64, 3, 3, square_geometry(1, 1)),        // panels, parts of the positions
+  };
+  return all;
+}
+
+TEST_CASE("conv_f32: gradients by Winograd's transform agree with the definition in every variant") {
+  for (const ConvShape& s : winograd_shapes()) {
+    const auto x = random_floats(s.n * s.h * s.w * s.c, 1), w = random_floats(s.weights(), 2);
+    const auto dy = random_floats(s.n * s.oh * s.ow * s.o, 4);
+    const Results want = reference(s, x, w, std::vector<float>(static_cast<size_t>(s.o)), dy);
+    const std::string what = text(s);
+    CAPTURE(what);
+    CHECK(choose_conv(s, ConvPass::forward) != "winograd");
+    CHECK(choose_conv(s, ConvPass::data) == "winograd");
+    CHECK(choose_conv(s, ConvPass::weights) == "winograd");
+    for (const auto& v : conv_f32::variants()) {
+      CAPTURE(v.name);
+      if (!cpu::has(v.needs)) continue;
+      const Outputs got = run(v.fn(), s, x, w, nullptr, dy);
+      CHECK(worst(got.dx, want.dx) < 1e-5);
+      CHECK(worst(got.dw, want.dw) < 1e-5);
+    }
+  }
+}
+
 TEST_CASE("conv_f32: the variants with fused multiply-adds agree bit for bit") {
   for (const ConvShape& s : shapes()) {
     const auto x = random_floats(s.n * s.h * s.w * s.c, 1), w = random_floats(s.weights(), 2);

@@ -44,8 +44,57 @@ std::vector<uint32_t> run_all(const Kernels& k, int64_t rows, int64_t channels) 
   keep(y);
   k.add(x.data(), dy.data(), y.data(), n);
   keep(y);
+  k.affine_clamp(x.data(), nullptr, rows, channels, a.data(), b.data(), 0.4f, y.data());
+  keep(y);
+  k.affine_clamp(x.data(), dy.data(), rows, channels, a.data(), b.data(), 0.4f, y.data());
+  keep(y);
+  k.clamped_products(x.data(), y.data(), dy.data(), rows, channels, mean.data(), 0.4f, y.data(), first.data(),
+                     second.data());
+  for (const auto& list : {y, first, second}) keep(list);
   k.relu_backward(x.data(), dy.data(), dy.data(), n);
   keep(dy);
+  std::vector<int64_t> at;
+  for (int64_t row = rows - 1; row >= 0; --row) at.push_back(row * channels);
+  for (const int64_t count : {int64_t{1}, (rows + 1) / 2, rows}) {
+    k.largest(x.data(), at.data(), count, channels, first.data());
+    keep(first);
+  }
+  return bits;
+}
+
+/// The kernels for quantizers on n elements of finite arrays; all outputs in one list.
+std::vector<uint64_t> run_quantizing(const Kernels& k, int64_t n) {
+  const std::vector<float> x = values_of(normal_tensor({n}, 1, 0.3f)), dy = values_of(normal_tensor({n}, 2));
+  std::vector<uint64_t> bits;
+  const auto keep = [&](const auto& values) {
+    for (const double v : values) bits.push_back(std::bit_cast<uint64_t>(v));
+  };
+  std::vector<float> y(static_cast<size_t>(n));
+  const elementwise::Levels levels{0.31f, 0, -1, 2};
+  k.snap(x.data(), levels, y.data(), n);
+  keep(y);
+  for (const float scale : {1.0f, 0.7f}) {
+    k.window(x.data(), dy.data(), scale, -0.2f, 0.9f, y.data(), n);
+    keep(y);
+  }
+  keep(std::vector<double>{k.step_gradient(x.data(), dy.data(), levels, -0.2f, 0.9f, y.data(), n)});
+  keep(y);
+  std::vector<float> ends(2);
+  bits.push_back(k.extremes(x.data(), n, &ends[0], &ends[1]));
+  keep(ends);
+  const int64_t whole = n / 16 * 16;
+  for (const int64_t count : {2, 3, 4, 5, 8}) {
+    std::vector<float> steps, thresholds;
+    for (int64_t l = 0; l < count; ++l) steps.push_back(static_cast<float>(l) * 0.2f - 0.3f);
+    for (int64_t l = 1; l < count; ++l) thresholds.push_back(static_cast<float>(l) * 0.2f - 0.4f);
+    std::vector<double> sums(steps.size());
+    std::vector<int64_t> counts(steps.size());
+    bits.push_back(k.climb(x.data(), dy.data(), {steps.data(), thresholds.data(), count, sums.data(), counts.data()},
+                           y.data(), whole));
+    keep(y);
+    keep(sums);
+    for (const int64_t v : counts) bits.push_back(static_cast<uint64_t>(v));
+  }
   return bits;
 }
 
@@ -124,6 +173,90 @@ TEST_CASE("elementwise: every variant equals scalar, bit for bit") {
         CAPTURE(rows);
         CAPTURE(channels);
         CHECK(run_all(variant.fn(), rows, channels) == run_all(scalar, rows, channels));
+      }
+    for (const int64_t n : {0, 1, 7, 16, 33, 64, 255, 256, 272, 1023}) {
+      CAPTURE(n);
+      CHECK(run_quantizing(variant.fn(), n) == run_quantizing(scalar, n));
+    }
+  }
+}
+
+TEST_CASE("elementwise: the clamped batch norm is its three steps, forward and backward") {
+  const int64_t rows = 37, channels = 21, n = rows * channels;
+  const std::vector<float> x = values_of(normal_tensor({n}, 1)), r = values_of(normal_tensor({n}, 2)),
+                           dy = values_of(normal_tensor({n}, 3)), a = values_of(random_tensor({channels}, 4)),
+                           b = values_of(random_tensor({channels}, 5)), mean = values_of(random_tensor({channels}, 6));
+  const auto at = [channels](int64_t i) { return static_cast<size_t>(i % channels); };
+  for (const auto& variant : elementwise::variants()) {
+    if (!cpu::has(variant.needs)) continue;
+    CAPTURE(variant.name);
+    for (const float most : {0.5f, std::numeric_limits<float>::infinity()})
+      for (const bool residual : {false, true}) {
+        std::vector<float> y(x.size()), g(x.size()), total(a.size()), product(a.size());
+        variant.fn().affine_clamp(x.data(), residual ? r.data() : nullptr, rows, channels, a.data(), b.data(), most,
+                                  y.data());
+        variant.fn().clamped_products(x.data(), y.data(), dy.data(), rows, channels, mean.data(), most, g.data(),
+                                      total.data(), product.data());
+        std::vector<double> want_total(a.size()), want_product(a.size());
+        int wrong = 0;
+        for (int64_t i = 0; i < n; ++i) {
+          const auto k = static_cast<size_t>(i);
+          const float scaled = a[at(i)] * x[k], moved = scaled + b[at(i)], sum = residual ? moved + r[k] : moved;
+          const float want = std::min(std::max(sum, 0.0f), most), grad = want > 0 && want < most ? dy[k] : 0;
+          wrong += y[k] != want || g[k] != grad;
+          want_total[at(i)] += grad;
+          want_product[at(i)] += static_cast<double>(grad) * (x[k] - mean[at(i)]);
+        }
+        CHECK(wrong == 0);
+        for (size_t c = 0; c < a.size(); ++c) {
+          CHECK(total[c] == doctest::Approx(want_total[c]).epsilon(1e-5));
+          CHECK(product[c] == doctest::Approx(want_product[c]).epsilon(1e-5));
+        }
+      }
+  }
+}
+
+TEST_CASE("elementwise: steps, windows and their sums are those of the definition, on the bounds, too") {
+  const elementwise::Levels levels{0.25f, 0, -2, 5};
+  std::vector<float> x, dy;
+  for (int i = -30; i < 60; ++i) {
+    x.push_back(0.0625f * static_cast<float>(i));
+    dy.push_back(0.1f + 0.01f * static_cast<float>(i % 7));
+  }
+  const auto n = static_cast<int64_t>(x.size());
+  for (const auto& variant : elementwise::variants()) {
+    if (!cpu::has(variant.needs)) continue;
+    CAPTURE(variant.name);
+    std::vector<float> y(x.size()), dx(x.size()), other(x.size());
+    variant.fn().snap(x.data(), levels, y.data(), n);
+    const double sum = variant.fn().step_gradient(x.data(), dy.data(), levels, -1, 5, dx.data(), n);
+    variant.fn().window(x.data(), dy.data(), 0.25f, -1, 5, other.data(), n);
+    double want = 0;
+    int wrong = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const float u = x[i] / 0.25f, code = std::nearbyint(std::clamp(u, -2.0f, 5.0f));
+      wrong += y[i] != 0.25f * code || dx[i] != (u >= -1 && u <= 5 ? dy[i] : 0) || other[i] != dx[i];
+      want += dy[i] * (u > -2 && u < 5 ? code - u : code);
+    }
+    CHECK(wrong == 0);
+    CHECK(sum == doctest::Approx(want).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("elementwise: extremes are found wherever they stand, and what is not finite is told") {
+  for (const auto& variant : elementwise::variants()) {
+    if (!cpu::has(variant.needs)) continue;
+    CAPTURE(variant.name);
+    for (size_t n = 1; n <= 150; n += 7)
+      for (size_t at = 0; at < n; ++at) {
+        std::vector<float> x(n, 0.5f);
+        x[at] = at % 2 == 0 ? -3.0f : 4.0f;
+        float low = 0, high = 1;
+        CHECK(variant.fn().extremes(x.data(), static_cast<int64_t>(n), &low, &high));
+        CHECK(low == (at % 2 == 0 ? -3.0f : 0.0f));
+        CHECK(high == (at % 2 == 0 ? 1.0f : 4.0f));
+        x[at] = at % 3 == 0 ? NAN : at % 3 == 1 ? INFINITY : -INFINITY;
+        CHECK(!variant.fn().extremes(x.data(), static_cast<int64_t>(n), &low, &high));
       }
   }
 }

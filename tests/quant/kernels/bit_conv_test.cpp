@@ -219,6 +219,46 @@ TEST_CASE("bit conv: geometries") {
   check_all("uneven kernel", uneven);
 }
 
+TEST_CASE("bit conv: something may be added to reals, and bounds them afterwards") {
+  for (const bool learned : {false, true})
+    for (const int64_t out : {1, 15, 16, 33, 70})
+      for (const int k : {1, 3}) {
+        CAPTURE(learned);
+        CAPTURE(out);
+        CAPTURE(k);
+        Case c(9, out, k, square_geometry(1, k / 2), 2, 3, 5, 2, 2);
+        if (learned) c.learned();
+        c.spec.epilogue.output = Output::reals;
+        c.spec.epilogue.least = -1.5f, c.spec.epilogue.most = 2;
+        const std::vector<uint8_t> x = c.input();
+        test::Output want = test::reference_conv(c.spec, x, c.batch, c.h, c.w);
+        std::vector<float> more;
+        for (size_t i = 0; i < want.reals.size(); ++i) {
+          more.push_back(static_cast<float>(i % 23) / 7 - 1);
+          want.reals[i] = std::clamp(want.reals[i] + more[i], -1.5f, 2.f);
+        }
+        std::vector<float> y(want.reals.size());
+        evaluate(c.spec, x.data(), c.batch, c.h, c.w, y.data(), more.data());
+        CHECK((y == want.reals));
+        each_way(c.spec, [&](const char* isa, Path path) {
+          const BitConv conv(c.spec, isa, path);
+          std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(c.h, c.w)));
+          std::ranges::fill(y, 77.f);
+          conv.run(x.data(), c.batch, c.h, c.w, y.data(), scratch, more.data());
+          CHECK((y == want.reals));
+        });
+      }
+  Case codes(4, 4, 1, square_geometry(), 1, 1, 1);
+  const BitConv conv(codes.spec);
+  std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(1, 1)));
+  const std::vector<uint8_t> x = codes.input();
+  uint8_t y[4];
+  const float more[4] = {};
+  CHECK_THROWS_AS(conv.run(x.data(), 1, 1, 1, y, scratch, more), Error);
+  codes.spec.epilogue.least = 1, codes.spec.epilogue.most = 0;
+  CHECK_THROWS_AS(BitConv{codes.spec}, Error);
+}
+
 TEST_CASE("bit conv: taps outside the image count 0 for activations of -1 and +1") {
   for (const int k : {1, 2, 3, 5})
     for (const int stride : {1, 2}) {

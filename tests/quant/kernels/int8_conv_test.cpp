@@ -137,6 +137,26 @@ TEST_CASE("int8 conv: every variant equals the definition over sizes") {
   }
 }
 
+TEST_CASE("int8 conv: reals are bounded") {
+  for (const int64_t out : {1, 4, 16, 31, 40}) {
+    CAPTURE(out);
+    Case c(5, out, 3, square_geometry(1, 1), 1, 4, 7);
+    c.spec.epilogue.rule = Epilogue::Rule::real, c.spec.epilogue.output = Epilogue::Output::reals;
+    const std::vector<uint8_t> x = c.input();
+    test::Output want = reference_conv(c.spec, x, c.batch, c.h, c.w);
+    std::vector<float> sorted = want.reals;
+    std::ranges::sort(sorted);
+    const float least = sorted[sorted.size() / 3], most = sorted[sorted.size() * 2 / 3];
+    for (float& r : want.reals) r = std::clamp(r, least, most);
+    c.spec.epilogue.least = least, c.spec.epilogue.most = most;
+    for (const auto& v : gemm_variants()) {
+      if (!cpu::has(v.needs)) continue;
+      CAPTURE(v.name);
+      CHECK((run<float>(Int8Conv(c.spec, v.name), c, x) == want.reals));
+    }
+  }
+}
+
 /// Channel o is input channel 0, halved o % 11 + 1 times: every other code of the first comes to a tie.
 Case halvings(int64_t in, int64_t out, int k) {
   Case c(in, out, k, square_geometry(1, k / 2), 1, 16, 16);
@@ -288,7 +308,7 @@ TEST_CASE("int8 conv: sums of bytes in 16 bits neither saturate nor wrap") {
 }
 
 TEST_CASE("int8 conv: bytes are summed in 16 bits where the weights allow it, and only there") {
-  Case c(32, 32, 3, square_geometry(1, 1), 1, 4, 4);
+  Case c(32, 32, 3, square_geometry(2, 1), 1, 4, 4);
   for (const auto& v : gemm_variants()) {
     if (!cpu::has(v.needs) || !v.fn().correlate_runs) continue;
     CAPTURE(v.name);
@@ -300,6 +320,68 @@ TEST_CASE("int8 conv: bytes are summed in 16 bits where the weights allow it, an
     CHECK(in_runs(-64));
     CHECK_FALSE(in_runs(127));
     CHECK_FALSE(in_runs(-128));
+  }
+}
+
+TEST_CASE("int8 conv: 3x3 by tiles of 2x2, over sizes, borders and channels") {
+  for (const int64_t w : {1, 2, 3, 8, 13, 29}) {
+    CAPTURE(w);
+    check_all("sizes", Case(32, 19, 3, square_geometry(1, 1), 2, 1 + w % 4, w));
+  }
+  for (const int64_t out : {8, 9, 16, 33}) {
+    CAPTURE(out);
+    check_all("channels", Case(48, out, 3, square_geometry(1, 1), 1, 5, 6));
+  }
+  check_all("no padding", Case(32, 16, 3, square_geometry(), 1, 6, 7));
+  check_all("large padding", Case(32, 16, 3, square_geometry(1, 4), 1, 1, 2));
+  ConvGeometry g;
+  g.pad = {.top = 0, .bottom = 3, .left = 2, .right = 0};
+  check_all("uneven padding", Case(32, 16, 3, g, 3, 5, 4));
+  check_all("several blocks of rows", Case(64, 8, 3, square_geometry(1, 1), 1, 45, 40));
+  check_all("several images", Case(32, 8, 3, square_geometry(1, 1), 9, 14, 13));
+}
+
+TEST_CASE("int8 conv: 3x3 by tiles of 2x2, zero points, sums of windows and the largest sums") {
+  Case c(32, 20, 3, square_geometry(1, 1), 2, 6, 7);
+  for (const int zero : {0, 129, 255}) {
+    c.spec.w_zero = {zero};
+    check_all("per tensor", c);
+  }
+  c.spec.w_zero.clear();
+  for (int64_t o = 0; o < 20; ++o) c.spec.w_zero.push_back(static_cast<int32_t>(o * 13));
+  check_all("per channel", c);
+  for (int64_t o = 0; o < 20; ++o) c.spec.epilogue.x_sum_scale.push_back(0.01f * static_cast<float>(o) - 0.03f);
+  check_all("real offsets", c);
+  // 1,824 channels are the most whose sums, four times, fit 32 bits; with 1,840 another kernel has to do it.
+  for (const int64_t in : {1824, 1840}) {
+    Case large(in, 8, 3, square_geometry(1, 1), 1, 4, 3);
+    large.style = 1;
+    large.fill(9);
+    CAPTURE(in);
+    check_all("random extremes", large);
+    large.constant = 255;
+    for (const int weight : {0, 255}) {
+      std::fill(large.spec.weights.begin(), large.spec.weights.end(), static_cast<uint8_t>(weight));
+      check_all("largest sums", large);
+    }
+  }
+}
+
+TEST_CASE("int8 conv: tiles of 2x2 are taken where they are exact") {
+  for (const auto& v : gemm_variants()) {
+    if (!cpu::has(v.needs) || !v.fn().winograd) continue;
+    CAPTURE(v.name);
+    const auto taken = [&](int64_t in, const ConvGeometry& g, int k = 3) {
+      return Int8Conv(Case(in, 16, k, g, 1, 9, 9).spec, v.name).describe().find(" winograd") != std::string::npos;
+    };
+    CHECK(taken(64, square_geometry(1, 1)));
+    CHECK(taken(1824, square_geometry(1, 0)));
+    CHECK_FALSE(taken(1840, square_geometry(1, 1)));
+    CHECK_FALSE(taken(40, square_geometry(1, 1)));
+    CHECK_FALSE(taken(64, square_geometry(2, 1)));
+    CHECK_FALSE(taken(64, square_geometry(1, 1, 2)));
+    CHECK_FALSE(taken(64, square_geometry(1, 1, 1, 2)));
+    CHECK_FALSE(taken(64, square_geometry(1, 1), 5));
   }
 }
 

@@ -27,7 +27,7 @@ Graph bit_network(bool learned) {
 }
 
 /// A layer between two quantizers, and one whose output stays real.
-const std::string kInner = "layer1.0.conv2.act", kReal = "layer1.0.bn2";
+const std::string kInner = "layer1.0.conv2.act", kReal = "layer1.0.relu2";
 
 const BitConvLayer& layer_of(const Graph& graph, const std::string& name) {
   return dynamic_cast<const BitConvLayer&>(*graph.node(name).layer);
@@ -161,6 +161,10 @@ TEST_CASE("bit_conv: options that make no sense are one clear error") {
     refused(learned, kInner, [](Where n) { n["engine"] = "steam"; }, {"engine"});
     refused(learned, kInner, [](Where n) { n["kernel"] = 1 << 20, n["in"] = 1 << 20, n["out"] = 1 << 20; }, {});
     refused(learned, kReal, [](Where n) { n["thresholds"] = {1}, n["codes"] = {0, 1}; }, {"real", "thresholds"});
+    refused(learned, kReal, [](Where n) { n["least"] = 2, n["most"] = 1; }, {"least"});
+    CHECK(mentions(refusal(learned, kReal, [](Where n) { n["adds"] = false; }), {kReal, "expected 1 input, got 2"}));
+    refused(learned, kInner, [](Where n) { n["adds"] = true; }, {"only a real output"});
+    refused(learned, kInner, [](Where n) { n["least"] = 0; }, {"only a real output"});
   }
   refused(true, kInner, [](Where n) { n["in_basis"][0] = 7; }, {"a_basis"});
   refused(true, kInner, [](Where n) { n["rule"] = "integer"; }, {"learned", "channel"});

@@ -61,8 +61,10 @@ TEST_CASE("lower: a fused node takes the name of the last node that it absorbed,
   CHECK(decision(lsq, "layer1.0.conv2.act").absorbed ==
         std::vector<std::string>{"layer1.0.conv1", "layer1.0.bn1", "layer1.0.relu1", "layer1.0.conv2.act"});
   CHECK(mentions(decision(lsq, "conv1").refusals[0], {"its input is real"}));
-  CHECK(mentions(decision(lsq, "layer1.0.bn2").refusals[0], {"output stays real"}));
-  CHECK(mentions(decision(lsq, "layer1.0.add").refusals[0], {"terms is real"}));
+  const Decision& block = decision(lsq, "layer1.0.relu2");
+  CHECK(block.absorbed == std::vector<std::string>{"layer1.0.conv2", "layer1.0.bn2", "layer1.0.add", "layer1.0.relu2"});
+  CHECK(mentions(block.refusals[0], {"output stays real"}));
+  CHECK(lsq.graph.node("layer1.0.relu2").inputs == std::vector<std::string>{"layer1.0.conv2.act", "relu1"});
 }
 
 TEST_CASE("lower: the policy picks the epilogue, and a model has one") {
@@ -164,6 +166,42 @@ TEST_CASE("lower: channels whose batch norm has died or turned negative keep the
   }
 }
 
+TEST_CASE("lower: max-pooling in front of the closing quantizer is done on codes, unless what follows it descends") {
+  const Graph eval = quantized_network({{"type", "vgg_small"}, {"width", 4}, {"input", {11, 8, 3}}},
+                                       input_rules({{"type", "lq"}, {"bits", 1}}, {{"type", "lq"}, {"bits", 2}}));
+  const Lowered pooled = lower(eval);
+  CHECK(decision(pooled, "conv2_1.act").absorbed ==
+        std::vector<std::string>{"conv1_2", "pool1", "bn1_2", "relu1_2", "conv2_1.act"});
+  CHECK(decision(pooled, "conv2_1.act").became == "int8_max_pool");
+  CHECK(decision(pooled, "conv1_2.codes").became == "bit_conv");
+  CHECK(broken_edges(eval, pooled, images(eval, 4, 8)) == "");
+  for (const NamedTensor& entry : state_of(eval))
+    if (entry.name == "bn1_2.weight") entry.tensor.mutable_data<float>()[1] = -0.5f;
+  const Lowered descends = lower(eval);
+  CHECK(decision(descends, "pool1").became == "float");
+  CHECK(decision(descends, "conv3_1.act").became == "int8_max_pool");
+  CHECK(broken_edges(eval, descends, images(eval, 4, 8)) == "");
+}
+
+TEST_CASE("lower: a layer that adds a shortcut refuses one of another shape, and a model without it") {
+  const Graph lowered = lower(lsq_network()).graph;
+  const Node& block = lowered.node("layer1.0.relu2");
+  const Tensor codes = Tensor::zeros({1, 8, 8, 5}, DType::u8);
+  const auto run = [&](const std::vector<Tensor>& in) { return block.layer->forward(in, {Mode::eval}); };
+  const Tensor y = run({codes, Tensor::zeros({1, 8, 8, 5})});
+  CHECK(values_of(run({codes, Tensor::full({1, 8, 8, 5}, 2)})) != values_of(y));
+  CHECK(std::ranges::all_of(y.data<float>(), [](float v) { return v >= 0; }));
+  CHECK_THROWS_WITH_AS(run({codes, Tensor::zeros({1, 8, 8, 4})}), doctest::Contains("is added to an output"), Error);
+  CHECK_THROWS_WITH_AS(run({codes}), doctest::Contains("expected 2 inputs, got 1"), Error);
+  Graph broken(lowered.input_shape());
+  for (const Node& node : lowered.nodes()) {
+    auto inputs = node.inputs;
+    if (node.name == block.name) inputs.resize(1);
+    broken.add(node.name, node.layer, inputs);
+  }
+  CHECK_THROWS_WITH_AS(codings_of(broken), doctest::Contains("expected codes and values (f32) to add"), Error);
+}
+
 TEST_CASE("lower: a saved and loaded model computes the same bits, and its weights take their bits") {
   const Scratch folder("lowered");
   for (const Graph& eval : {affine_network(), lsq_network()}) {
@@ -173,7 +211,7 @@ TEST_CASE("lower: a saved and loaded model computes the same bits, and its weigh
     CHECK(values_of(lowered.clone().forward(x, {})) == values_of(lowered.forward(x, {})));
   }
   for (const NamedTensor& entry : state_of(lower(lsq_network()).graph)) {
-    if (entry.name == "layer1.0.bn2.weight") CHECK(entry.tensor.bytes() == (5 * 5 * 9 * 2 + 7) / 8);
+    if (entry.name == "layer1.0.relu2.weight") CHECK(entry.tensor.bytes() == (5 * 5 * 9 * 2 + 7) / 8);
   }
 }
 

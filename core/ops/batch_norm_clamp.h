@@ -1,0 +1,12 @@
+#pragma once
+
+#include "core/ops.h"
+
+namespace nibble {
+
+/// relu(batch_norm_train(x) + residual), or relu6 with `most` = 6 (else infinity), bit for bit, with its gradients, in
+/// one pass over the data where the three operations need one each. `residual` may be undefined.
+Tensor batch_norm_clamp_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
+                              const Tensor& residual, float most);
+
+}  // namespace nibble

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "layers/graph.h"
+
+namespace nibble {
+
+/// A node of a fused graph that does the work of several: it has the name and the output of the last of them.
+struct Fusion {
+  std::string rule;                   ///< "norm_clamp"
+  std::vector<std::string> absorbed;  ///< in order
+};
+
+/// A graph that computes what another one does, bit for bit, with fewer passes over memory in training.
+struct FusedGraph {
+  Graph graph;
+  std::vector<Fusion> fusions;
+};
+
+/// Rewrites a graph for training. The result shares the layers, and so the parameters, of the original, which remains
+/// the definition: names, order of the state and checkpoints are the original's. Rules:
+///   norm_clamp   batch_norm, then add if there is one, then relu or relu6; of these only the last has other readers
+FusedGraph fuse(const Graph& graph);
+
+}  // namespace nibble
