@@ -16,7 +16,8 @@ bool has_option(const Json& model, const std::string& key) {
 
 std::vector<Json> batch_norms(const Json& model) {
   std::vector<Json> found;
-  for (const Node& node : build_model(Config(model)).nodes())
+  const Graph graph = build_model(Config(model));
+  for (const Node& node : graph.nodes())
     if (node.layer->type() == "batch_norm") found.push_back(node.layer->config());
   return found;
 }
@@ -52,7 +53,7 @@ TEST_CASE("models: residual networks without affine batch norms have only weight
 }
 
 TEST_CASE("models: weights are drawn from [-1, 1) where the config says so") {
-  const Graph graph = build_model(Config({{"type", "bnn_convnet"}, {"width", 16}, {"init", "uniform"}}));
+  const Graph graph = build_model(Config(Json{{"type", "bnn_convnet"}, {"width", 16}, {"init", "uniform"}}));
   graph.initialize(3);
   for (const NamedTensor& named : parameters_of(graph)) {
     if (named.tensor.rank() == 1) continue;
@@ -71,8 +72,8 @@ TEST_CASE("models: weights are drawn from [-1, 1) where the config says so") {
 }
 
 TEST_CASE("models: XNOR-Net's AlexNet drops a part of what its hidden layers read") {
-  const Graph graph =
-      build_model(Config({{"type", "alexnet_xnor"}, {"multiplier", 0.04}, {"input", {63, 63, 3}}, {"dropout", 0.1}}));
+  const Graph graph = build_model(
+      Config(Json{{"type", "alexnet_xnor"}, {"multiplier", 0.04}, {"input", {63, 63, 3}}, {"dropout", 0.1}}));
   for (const std::string id : {"6", "7"}) {
     CHECK(graph.node("drop" + id).layer->config()["p"].get<double>() == doctest::Approx(0.1));
     CHECK(graph.node("fc" + id).inputs[0] == "drop" + id);
