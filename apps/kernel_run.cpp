@@ -66,7 +66,7 @@ struct CodeRun {
   CodeRun(Conv plan, const ConvLayer& layer, std::vector<uint8_t> codes)
       : conv(std::move(plan)), size(layer.size), x(std::move(codes)) {
     y.resize(static_cast<size_t>(layer.out_size() * layer.out_size() * layer.out));
-    scratch = Tensor::empty({conv.scratch_bytes(size, size) * threads()}, DType::u8);
+    scratch = Tensor::empty({conv.scratch_bytes(size, size, 1) * threads()}, DType::u8);
   }
   void operator()() { conv.run(x.data(), 1, size, size, y.data(), {scratch.raw(), scratch.bytes()}); }
 };

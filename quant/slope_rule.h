@@ -4,18 +4,20 @@
 #include <cmath>
 #include <limits>
 
-#include "core/kernels/elementwise/dispatch.h"
 #include "quant/backward_rule.h"
 
 namespace nibble {
 
-/// A backward rule without options that is one formula: Formula has kName, slope(u, lo, hi)
-/// and surrogate(u, lo, hi), the function that the slope is the derivative of. If the slope is 1 between two bounds and
-/// 0 elsewhere, window(lo, hi) has these, both included.
 /// The floats next to a bound that is not included.
 inline float just_above(float bound) { return std::nextafter(bound, std::numeric_limits<float>::infinity()); }
 inline float just_below(float bound) { return std::nextafter(bound, -std::numeric_limits<float>::infinity()); }
 
+/// dx[i] = dy[i] where first <= u[i] <= last, else 0.
+void pass_within(std::span<const float> u, std::span<const float> dy, float first, float last, std::span<float> dx);
+
+/// A backward rule without options that is one formula: Formula has kName, slope(u, lo, hi) and surrogate(u, lo, hi),
+/// the function that the slope is the derivative of. If the slope is 1 between two bounds and 0 elsewhere,
+/// window(lo, hi) has these, both included.
 template <class Formula>
 class SlopeRule final : public BackwardRule {
  public:
@@ -33,8 +35,7 @@ class SlopeRule final : public BackwardRule {
   }
   void input(View u, View dy, float lo, float hi, std::span<float> dx) const override {
     if (const auto bounds = window(lo, hi)) {
-      elementwise::kernels().window(u.data(), dy.data(), 1, bounds->first, bounds->last, dx.data(),
-                                    static_cast<int64_t>(u.size()));
+      pass_within(u, dy, bounds->first, bounds->last, dx);
       return;
     }
     // By way of the stack: neither dx in dy's storage nor a slope of 0 or 1, which compilers turn into a branch, then

@@ -41,9 +41,9 @@ struct GemmWindow {
 /// `more` are arguments of Plan::run behind the scratch.
 template <class Plan, class... More>
 void run_plan(const Plan& plan, const Tensor& x, const Tensor& y, More... more) {
-  const int64_t h = x.dim(1), w = x.dim(2);
-  const Tensor scratch = Tensor::empty({plan.scratch_bytes(h, w) * threads()}, DType::u8);
-  plan.run(x.data<uint8_t>().data(), x.dim(0), h, w, y.raw(), {scratch.raw(), scratch.bytes()}, more...);
+  const int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2);
+  const Tensor scratch = Tensor::empty({plan.scratch_bytes(h, w, n) * threads()}, DType::u8);
+  plan.run(x.data<uint8_t>().data(), n, h, w, y.raw(), {scratch.raw(), scratch.bytes()}, more...);
 }
 
 }  // namespace nibble

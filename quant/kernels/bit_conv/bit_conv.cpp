@@ -147,10 +147,10 @@ void run_frame(const Frame& f, const uint8_t* x, int64_t batch, const Target& to
 void run_pointwise(const BitConvPlan& plan, const uint8_t* x, int64_t pixels, const Target& to, int part, int parts,
                    std::byte* scratch) {
   const int64_t cols = std::min(kProductCols, pixels), rows = pixels / cols, rest = pixels - rows * cols;
-  run_frame(Frame(plan, rows, cols), x, 1, to, part, parts, scratch);
+  run_frame(Frame(plan, rows, cols, 1), x, 1, to, part, parts, scratch);
   const int64_t done = rows * cols;
   if (rest > 0 && part == parts - 1)
-    run_frame(Frame(plan, 1, rest), x + done * plan.in, 1,
+    run_frame(Frame(plan, 1, rest, 1), x + done * plan.in, 1,
               {to.y + done * plan.out * plan.output_bytes, to.add ? to.add + done * plan.out : nullptr}, 0, 1, scratch);
 }
 
@@ -179,10 +179,10 @@ std::string BitConv::describe() const {
          std::to_string(plan_->a_bits) + ", " + plan_->variant;
 }
 
-int64_t BitConv::scratch_bytes(int64_t h, int64_t w) const {
+int64_t BitConv::scratch_bytes(int64_t h, int64_t w, int64_t batch) const {
   // Frames of a product grow with their number of rows to the size of a block.
-  if (plan_->pointwise) return Frame(*plan_, 1 << 20, kProductCols).scratch_bytes;
-  return Frame(*plan_, h, w).scratch_bytes;
+  if (plan_->pointwise) return Frame(*plan_, 1 << 20, kProductCols, 1).scratch_bytes;
+  return Frame(*plan_, h, w, batch).scratch_bytes;
 }
 
 void BitConv::run_part(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, int part, int parts,
@@ -193,12 +193,12 @@ void BitConv::run_part(const uint8_t* x, int64_t batch, int64_t h, int64_t w, vo
   if (batch == 0) return;
   const Target to{static_cast<uint8_t*>(y), add};
   if (plan_->pointwise) return run_pointwise(*plan_, x, batch * h * w, to, part, parts, scratch);
-  run_frame(Frame(*plan_, h, w), x, batch, to, part, parts, scratch);
+  run_frame(Frame(*plan_, h, w, batch), x, batch, to, part, parts, scratch);
 }
 
 void BitConv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch,
                   const float* add) const {
-  const int64_t each = scratch_bytes(h, w), room = static_cast<int64_t>(scratch.size()) / each;
+  const int64_t each = scratch_bytes(h, w, batch), room = static_cast<int64_t>(scratch.size()) / each;
   NIBBLE_CHECK(room >= 1, "bit convolution: scratch of ", scratch.size(), " bytes, expected at least ", each);
   NIBBLE_CHECK(reinterpret_cast<uintptr_t>(scratch.data()) % 8 == 0, "bit convolution: scratch is not aligned to 8");
   const int parts = static_cast<int>(std::min<int64_t>(room, threads()));

@@ -38,7 +38,7 @@ int64_t class_of(const Axis& a, const Overhang& over, int64_t n, int64_t at) {
 
 }  // namespace
 
-Frame::Frame(const BitConvPlan& p, int64_t height, int64_t width) : plan(&p), h(height), w(width) {
+Frame::Frame(const BitConvPlan& p, int64_t height, int64_t width, int64_t batch) : plan(&p), h(height), w(width) {
   const ConvGeometry& g = p.geometry;
   oh = conv_extent(h, p.kh, g.stride_h, g.pad.top, g.pad.bottom, g.dilation_h);
   ow = conv_extent(w, p.kw, g.stride_w, g.pad.left, g.pad.right, g.dilation_w);
@@ -48,7 +48,7 @@ Frame::Frame(const BitConvPlan& p, int64_t height, int64_t width) : plan(&p), h(
   const int64_t room = p.tables ? kTableBlockBytes : kBlockBytes;
   const int64_t row = p.planes * row_bytes + (p.sums ? (p.planes + 1) * cols_read * 4 : 0);
   const int64_t image_bytes = rows_read(oh) * row + p.planes * 64;
-  block_images = p.pointwise ? 1 : std::max<int64_t>(1, room / image_bytes);
+  block_images = std::clamp<int64_t>(room / image_bytes, 1, std::max<int64_t>(1, batch));
   block_rows = oh;
   if (image_bytes > room) {
     const int64_t first = rows_read(1) * row;

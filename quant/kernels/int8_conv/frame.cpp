@@ -96,7 +96,7 @@ void sum_row(const uint8_t* x, int64_t pitch, int64_t pixels, int64_t channels, 
 
 }  // namespace
 
-Frame::Frame(const Int8ConvPlan& p, int64_t height, int64_t width) : plan(&p), h(height), w(width) {
+Frame::Frame(const Int8ConvPlan& p, int64_t height, int64_t width, int64_t batch) : plan(&p), h(height), w(width) {
   const ConvGeometry& g = p.geometry;
   oh = conv_extent(h, p.kh, g.stride_h, g.pad.top, g.pad.bottom, g.dilation_h);
   ow = conv_extent(w, p.kw, g.stride_w, g.pad.left, g.pad.right, g.dilation_w);
@@ -113,7 +113,7 @@ Frame::Frame(const Int8ConvPlan& p, int64_t height, int64_t width) : plan(&p), h
 
   const int64_t most = p.in_winograd ? kWinogradBytes : kBlockBytes;
   const int64_t image_bytes = std::max<int64_t>(1, rows_read(oh) * row_bytes + input_bytes(oh));
-  block_images = std::max<int64_t>(1, most / image_bytes);
+  block_images = std::clamp<int64_t>(most / image_bytes, 1, std::max<int64_t>(1, batch));
   block_rows = oh;
   if (image_bytes > most) {
     const int64_t each = std::max<int64_t>(1, g.stride_h * row_bytes + (input_bytes(4) - input_bytes(2)) / 2);

@@ -8,8 +8,8 @@ namespace nibble::int8::detail {
 
 /// A plan for images of one size: where kernels read, and how much is worked on at a time.
 struct Frame {
-  /// Throws Error if the window does not fit.
-  Frame(const Int8ConvPlan& plan, int64_t h, int64_t w);
+  /// For up to `batch` images. Throws Error if the window does not fit.
+  Frame(const Int8ConvPlan& plan, int64_t h, int64_t w, int64_t batch);
 
   const Int8ConvPlan* plan;
   int64_t h, w, oh, ow;

@@ -183,10 +183,10 @@ void run_frame(const Frame& f, const uint8_t* x, int64_t batch, void* y, int par
 void run_pointwise(const Int8ConvPlan& plan, const uint8_t* x, int64_t pixels, void* y, int part, int parts,
                    std::byte* scratch) {
   const int64_t cols = std::min(plan.kernels->pixels, pixels), rows = pixels / cols, rest = pixels - rows * cols;
-  run_frame(Frame(plan, rows, cols), x, 1, y, part, parts, scratch);
+  run_frame(Frame(plan, rows, cols, 1), x, 1, y, part, parts, scratch);
   const int64_t done = rows * cols;
   if (rest > 0 && part == parts - 1)
-    run_frame(Frame(plan, 1, rest), x + done * plan.in, 1,
+    run_frame(Frame(plan, 1, rest, 1), x + done * plan.in, 1,
               static_cast<uint8_t*>(y) + done * plan.out * (plan.output == Epilogue::Output::codes ? 1 : 4), 0, 1,
               scratch);
 }
@@ -229,9 +229,9 @@ std::string Int8Conv::describe() const {
   return std::string(path) + ", " + plan_->variant + (plan_->in_runs ? " runs" : plan_->in_winograd ? " winograd" : "");
 }
 
-int64_t Int8Conv::scratch_bytes(int64_t h, int64_t w) const {
+int64_t Int8Conv::scratch_bytes(int64_t h, int64_t w, int64_t batch) const {
   if (plan_->pointwise) return Frame::pointwise_scratch_bytes(*plan_);
-  return Frame(*plan_, h, w).scratch_bytes;
+  return Frame(*plan_, h, w, batch).scratch_bytes;
 }
 
 void Int8Conv::run_part(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, int part, int parts,
@@ -240,13 +240,13 @@ void Int8Conv::run_part(const uint8_t* x, int64_t batch, int64_t h, int64_t w, v
   check_images(batch, h, w);
   if (batch == 0) return;
   if (plan_->pointwise) return run_pointwise(*plan_, x, batch * h * w, y, part, parts, scratch);
-  run_frame(Frame(*plan_, h, w), x, batch, y, part, parts, scratch);
+  run_frame(Frame(*plan_, h, w, batch), x, batch, y, part, parts, scratch);
 }
 
 void Int8Conv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch) const {
   check_images(batch, h, w);
   std::optional<Frame> frame;
-  if (!plan_->pointwise) frame.emplace(*plan_, h, w);
+  if (!plan_->pointwise) frame.emplace(*plan_, h, w, batch);
   const int64_t each = frame ? frame->scratch_bytes : Frame::pointwise_scratch_bytes(*plan_);
   const int64_t room = static_cast<int64_t>(scratch.size()) / each;
   NIBBLE_CHECK(room >= 1, "int8 convolution: scratch of ", scratch.size(), " bytes, expected at least ", each);

@@ -84,14 +84,15 @@ class Int8Conv {
   /// kernel variant: "direct padded, avx512vnni".
   std::string describe() const;
 
-  /// Bytes of scratch that one part of run() or run_part() needs; grows with h and w, not beyond some rows of them.
-  int64_t scratch_bytes(int64_t h, int64_t w) const;
+  /// Bytes of scratch that one part of run() or run_part() needs for up to `batch` images; grows with all three, not
+  /// beyond some rows.
+  int64_t scratch_bytes(int64_t h, int64_t w, int64_t batch) const;
   /// x: (batch, h, w, in_channels) codes, y: (batch, oh, ow, out_channels) of the output's type; no overlap. Uses as
   /// many threads as the scratch has room for parts and the work is worth, at most threads(). Allocates nothing. Throws
   /// Error if the scratch is too small for one part or not aligned to 8 bytes (64 are best).
   void run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch) const;
-  /// Share number `part` of `parts` of the same work, on this thread, with scratch_bytes(h, w) of scratch; for callers
-  /// that have their own threads. The parts together write all of y, each element once.
+  /// Share number `part` of `parts` of the same work, on this thread, with scratch_bytes(h, w, batch) of scratch; for
+  /// callers that have their own threads. The parts together write all of y, each element once.
   void run_part(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, int part, int parts,
                 std::byte* scratch) const;
 

@@ -105,7 +105,7 @@ template <class T>
 std::vector<T> run(const BitConv& conv, const Case& c, const std::vector<uint8_t>& x, int parts = 1) {
   const BitConv::Extent e = conv.output(c.h, c.w);
   std::vector<T> y(static_cast<size_t>(c.batch * e.h * e.w * conv.out_channels()), T(77));
-  std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(c.h, c.w) * parts), std::byte{0xAB});
+  std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(c.h, c.w, c.batch) * parts), std::byte{0xAB});
   conv.run(x.data(), c.batch, c.h, c.w, y.data(), scratch);
   return y;
 }
@@ -242,7 +242,7 @@ TEST_CASE("bit conv: something may be added to reals, and bounds them afterwards
         CHECK((y == want.reals));
         each_way(c.spec, [&](const char* isa, Path path) {
           const BitConv conv(c.spec, isa, path);
-          std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(c.h, c.w)));
+          std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(c.h, c.w, c.batch)));
           std::ranges::fill(y, 77.f);
           conv.run(x.data(), c.batch, c.h, c.w, y.data(), scratch, more.data());
           CHECK((y == want.reals));
@@ -250,7 +250,7 @@ TEST_CASE("bit conv: something may be added to reals, and bounds them afterwards
       }
   Case codes(4, 4, 1, square_geometry(), 1, 1, 1);
   const BitConv conv(codes.spec);
-  std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(1, 1)));
+  std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(1, 1, 1)));
   const std::vector<uint8_t> x = codes.input();
   uint8_t y[4];
   const float more[4] = {};
@@ -288,7 +288,7 @@ TEST_CASE("bit conv: a window of ones counts its taps inside the image") {
   s.epilogue.output = Output::accumulators;
   const BitConv conv(s);
   std::vector<int32_t> y(9);
-  std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(3, 3)));
+  std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(3, 3, 1)));
   conv.run(std::vector<uint8_t>(18, 1).data(), 1, 3, 3, y.data(), scratch);
   CHECK(y == std::vector<int32_t>{8, 12, 8, 12, 18, 12, 8, 12, 8});
   conv.run(std::vector<uint8_t>(18, 0).data(), 1, 3, 3, y.data(), scratch);
@@ -428,7 +428,7 @@ TEST_CASE("bit conv: parts write every output once, whatever their number") {
       for (const int parts : {1, 2, 3, 5, 16}) {
         CAPTURE(parts);
         std::vector<uint8_t> y(want.codes.size(), 77);
-        std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(c.h, c.w)));
+        std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(c.h, c.w, c.batch)));
         for (int part = 0; part < parts; ++part) {
           std::vector<uint8_t> one(y.size(), 1), other(y.size(), 2);
           conv.run_part(x.data(), c.batch, c.h, c.w, one.data(), part, parts, scratch.data());
@@ -488,7 +488,7 @@ TEST_CASE("bit conv: no byte beyond inputs, outputs and scratch is touched") {
       const BitConv conv(c.spec, isa, path);
       for (const bool at_end : {true, false}) {
         // A scratch is aligned: its size is a multiple of 64.
-        const auto bytes = static_cast<size_t>(conv.scratch_bytes(c.h, c.w));
+        const auto bytes = static_cast<size_t>(conv.scratch_bytes(c.h, c.w, c.batch));
         const Guarded from(x.size(), at_end), to(want.codes.size(), at_end), scratch(bytes, at_end);
         std::memcpy(from.data(), x.data(), x.size());
         conv.run(reinterpret_cast<const uint8_t*>(from.data()), c.batch, c.h, c.w, to.data(), {scratch.data(), bytes});

@@ -30,7 +30,7 @@ Int8ConvSpec random_spec(const Network& n, std::mt19937& rng) {
 std::vector<int32_t> run(const Int8Conv& conv, const std::vector<uint8_t>& x, int64_t h, int64_t w) {
   const Int8Conv::Extent out = conv.output(h, w);
   std::vector<int32_t> y(static_cast<size_t>(out.h * out.w * conv.out_channels()));
-  std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(h, w)));
+  std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(h, w, 1)));
   conv.run(x.data(), 1, h, w, y.data(), scratch);
   return y;
 }

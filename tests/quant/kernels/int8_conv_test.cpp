@@ -76,7 +76,7 @@ template <class T>
 std::vector<T> run(const Int8Conv& conv, const Case& c, const std::vector<uint8_t>& x, int parts = 1) {
   const Int8Conv::Extent e = conv.output(c.h, c.w);
   std::vector<T> y(static_cast<size_t>(c.batch * e.h * e.w * conv.out_channels()), T(77));
-  std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(c.h, c.w) * parts), std::byte{0xAB});
+  std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(c.h, c.w, c.batch) * parts), std::byte{0xAB});
   conv.run(x.data(), c.batch, c.h, c.w, y.data(), scratch);
   return y;
 }
@@ -425,7 +425,7 @@ TEST_CASE("int8 conv: parts write every output once, whatever their number") {
       for (const int parts : {1, 2, 3, 5, 16}) {
         CAPTURE(parts);
         std::vector<uint8_t> y(want.codes.size(), 77);
-        std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(c.h, c.w)));
+        std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(c.h, c.w, c.batch)));
         for (int part = 0; part < parts; ++part) {
           std::vector<uint8_t> one(y.size(), 1), other(y.size(), 2);
           conv.run_part(x.data(), c.batch, c.h, c.w, one.data(), part, parts, scratch.data());
@@ -496,7 +496,7 @@ TEST_CASE("int8 conv: no byte beyond inputs, outputs and scratch is touched") {
           const test::Output want = reference_conv(c.spec, x, c.batch, c.h, c.w);
           // A scratch is aligned: its size is a multiple of 64.
           const Guarded from(x.size(), at_end), to(want.codes.size(), at_end);
-          const auto bytes = static_cast<size_t>(conv.scratch_bytes(c.h, c.w));
+          const auto bytes = static_cast<size_t>(conv.scratch_bytes(c.h, c.w, c.batch));
           const Guarded scratch(bytes, at_end);
           std::memcpy(from.data(), x.data(), x.size());
           conv.run(reinterpret_cast<const uint8_t*>(from.data()), c.batch, c.h, c.w, to.data(),

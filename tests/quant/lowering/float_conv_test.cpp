@@ -43,7 +43,7 @@ int8::Int8ConvSpec spec_of(const Case& c, Rng& rng) {
 /// What the integer kernels make of it, as bytes of `y`.
 void by_integers(const int8::Int8ConvSpec& s, const Tensor& x, const Tensor& y) {
   const int8::Int8Conv plan(s, "scalar");
-  std::vector<uint64_t> scratch(static_cast<size_t>(plan.scratch_bytes(x.dim(1), x.dim(2)) / 8 + 1));
+  std::vector<uint64_t> scratch(static_cast<size_t>(plan.scratch_bytes(x.dim(1), x.dim(2), x.dim(0)) / 8 + 1));
   plan.run(x.data<uint8_t>().data(), x.dim(0), x.dim(1), x.dim(2), y.raw(), std::as_writable_bytes(std::span(scratch)));
 }
 
