@@ -182,11 +182,11 @@ TEST_CASE("elementwise: every variant equals scalar, bit for bit") {
 }
 
 TEST_CASE("elementwise: the clamped batch norm is its three steps, forward and backward") {
-  const int64_t rows = 37, channels = 21, n = rows * channels;
+  constexpr int64_t rows = 37, channels = 21, n = rows * channels;
   const std::vector<float> x = values_of(normal_tensor({n}, 1)), r = values_of(normal_tensor({n}, 2)),
                            dy = values_of(normal_tensor({n}, 3)), a = values_of(random_tensor({channels}, 4)),
                            b = values_of(random_tensor({channels}, 5)), mean = values_of(random_tensor({channels}, 6));
-  const auto at = [channels](int64_t i) { return static_cast<size_t>(i % channels); };
+  const auto at = [](int64_t i) { return static_cast<size_t>(i % channels); };
   for (const auto& variant : elementwise::variants()) {
     if (!cpu::has(variant.needs)) continue;
     CAPTURE(variant.name);
