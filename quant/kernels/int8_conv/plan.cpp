@@ -316,7 +316,7 @@ int64_t lay_out_panels(Int8ConvPlan& p) {
     for (int64_t j = 0; j < group_out; j += p.kernels->block) {
       const int64_t n = std::min(p.kernels->block, group_out - j);
       p.panels.push_back(Panel{.channel = g * group_out + j, .n = n, .table = table});
-      table += round_up(n, p.kernels->lanes);
+      table += round_up(n, p.in_winograd ? p.kernels->block : p.kernels->lanes);
     }
   p.panels_per_group = static_cast<int64_t>(p.panels.size()) / p.groups;
   return table;
