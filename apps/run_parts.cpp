@@ -68,6 +68,15 @@ void collect_differences(const Json& ours, const Json& theirs, const std::string
     if (!ours.contains(key)) collect_differences(Json(), value, pointer + "/" + key, found);
 }
 
+void check_fits(const Shape& input, const Shape& output, const DataSource& source, const Config& section) {
+  const int side = source.side();
+  if (side != 0 && (input[0] != side || input[1] != side))
+    section.fail(concat_text("its images are ", side, "x", side, ", but the network takes ", input));
+  if (output.rank() != 2 || output[1] != source.classes())
+    section.fail(concat_text("it has ", source.classes(), " classes, but the network's output is ", output,
+                             " (expected [1,", source.classes(), "]; most networks have an option \"classes\")"));
+}
+
 }  // namespace
 
 std::shared_ptr<DataSource> build_source(const Config& section) { return Registry<DataSource>::get().make(section); }
@@ -96,8 +105,7 @@ RunParts build_parts(const RunConfig& config) {
   if (!config.train.ema.json.is_null()) parts.ema = read_options<Ema::Options>(config.train.ema, {});
   if (!config.loss.teacher.json.is_null()) parts.teacher = read_teacher(config.loss.teacher);
   const ClassLoss checked(config.loss);
-  output_shape(parts.graph, config.model);
-  check_fits(parts.graph, *parts.source, config.data);
+  check_fits(parts.graph.input_shape(), output_shape(parts.graph, config.model), *parts.source, config.data);
   return parts;
 }
 
@@ -113,14 +121,7 @@ void attach_optimizer(const RunParts& parts, const RunConfig& config) {
 }
 
 void check_fits(const Graph& graph, const DataSource& source, const Config& section) {
-  const Shape& input = graph.input_shape();
-  const int side = source.side();
-  if (side != 0 && (input[0] != side || input[1] != side))
-    section.fail(concat_text("its images are ", side, "x", side, ", but the network takes ", input));
-  const Shape output = output_shape(graph, section);
-  if (output.rank() != 2 || output[1] != source.classes())
-    section.fail(concat_text("it has ", source.classes(), " classes, but the network's output is ", output,
-                             " (expected [1,", source.classes(), "]; most networks have an option \"classes\")"));
+  check_fits(graph.input_shape(), output_shape(graph, section), source, section);
 }
 
 Json resolved_config(const RunConfig& config, const RunParts& parts) {
