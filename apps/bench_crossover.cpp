@@ -131,7 +131,7 @@ Json bench_crossover(const std::string& isa, const std::vector<CrossoverLayer>& 
 
 std::vector<std::string> crossover_isas() {
   std::vector<std::string> names;
-  for (const char* isa : {"avx512bits", "avx512vnni", "avx512", "avxvnni", "avx2", "i8mm", "dotprod", "neon"}) {
+  for (const char* isa : {"amx", "avx512bits", "avx512vnni", "avx512", "avxvnni", "avx2", "i8mm", "dotprod", "neon"}) {
     try {
       cpu::limit_to_tier(cpu::features(), isa);
       names.emplace_back(isa);

@@ -27,10 +27,10 @@ double int8_peak(const std::string& kernel) {
     const char* variant;
     double macs, depthwise;
   };
-  constexpr Peak kPeaks[] = {{"avx512vnni", 128, 64},   {"avxvnni", 64, 32},   {"avx2 runs", 64, 32},
-                             {"avx2 winograd", 72, 32},  // 36 products of 16 bits are 16
-                             {"avx2", 32, 32},          {"sse4 runs", 32, 16}, {"sse4", 16, 16},
-                             {"i8mm", 64, 8},           {"dotprod", 32, 8},    {"neon", 16, 8}};
+  constexpr Peak kPeaks[] = {{"amx", 1024, 64},     {"avx512vnni", 128, 64},   {"avxvnni", 64, 32},
+                             {"avx2 runs", 64, 32}, {"avx2 winograd", 72, 32},  // 36 products of 16 bits are 16
+                             {"avx2", 32, 32},      {"sse4 runs", 32, 16},     {"sse4", 16, 16},
+                             {"i8mm", 64, 8},       {"dotprod", 32, 8},        {"neon", 16, 8}};
   for (const Peak& p : kPeaks)
     if (variant == p.variant) return depthwise ? p.depthwise : p.macs;
   return 1;

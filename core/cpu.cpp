@@ -7,6 +7,10 @@
 
 #if NIBBLE_X86
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 #if NIBBLE_ARM && defined(__linux__)
 #include <sys/auxv.h>
@@ -34,6 +38,7 @@ constexpr Name kNames[] = {{"ssse3", ssse3},
                            {"avx512vbmi", avx512vbmi},
                            {"avx512bitalg", avx512bitalg},
                            {"avx512vpopcntdq", avx512vpopcntdq},
+                           {"amxint8", amxint8},
                            {"neon", neon},
                            {"dotprod", dotprod},
                            {"i8mm", i8mm}};
@@ -49,6 +54,7 @@ constexpr uint64_t kAvx2 = kSse4 | avx2 | fma | f16c;
 constexpr uint64_t kAvx512 = kAvx2 | avx512;
 constexpr uint64_t kVnni = kAvx512 | avx512vnni;
 constexpr uint64_t kBits = kVnni | avx512vbmi | avx512bitalg | avx512vpopcntdq;
+constexpr uint64_t kAmx = kBits | amxint8;
 constexpr Tier kTiers[] = {{"scalar", 0, 0},
                            {"sse4", kSse4, kSse4},
                            {"avx2", kAvx2, kAvx2},
@@ -56,6 +62,7 @@ constexpr Tier kTiers[] = {{"scalar", 0, 0},
                            {"avx512", kAvx512, kAvx512},
                            {"avx512vnni", kVnni, kVnni | avxvnni},
                            {"avx512bits", kBits, kBits | avxvnni},
+                           {"amx", kAmx, kAmx | avxvnni},
                            {"neon", neon, neon},
                            {"dotprod", neon | dotprod, neon | dotprod},
                            {"i8mm", neon | dotprod | i8mm, neon | dotprod | i8mm}};
@@ -75,6 +82,18 @@ uint64_t xgetbv0() {
   unsigned lo = 0, hi = 0;
   __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
   return (uint64_t{hi} << 32) | lo;
+}
+
+/// Whether the operating system lets this process use the tile registers, which it has to be asked for.
+bool grants_tiles(uint64_t saved_state) {
+#if defined(__linux__)
+  constexpr uint64_t kTileState = 3 << 17;
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return (saved_state & kTileState) == kTileState && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  static_cast<void>(saved_state);
+  return false;
+#endif
 }
 
 uint64_t detect() {
@@ -106,6 +125,8 @@ uint64_t detect() {
   add(seven.c, 11, avx512vnni);
   add(seven.c, 12, avx512bitalg);
   add(seven.c, 14, avx512vpopcntdq);
+  const bool tiles = ((seven.d >> 24) & 1u) && ((seven.d >> 25) & 1u);  // AMX-TILE, AMX-INT8
+  if (tiles && grants_tiles(state)) found |= amxint8;
   return found;
 }
 #elif NIBBLE_ARM

@@ -50,13 +50,15 @@ inline constexpr uint64_t avx512vnni = 1u << 11;
 inline constexpr uint64_t avx512vbmi = 1u << 12;
 inline constexpr uint64_t avx512bitalg = 1u << 13;
 inline constexpr uint64_t avx512vpopcntdq = 1u << 14;
+inline constexpr uint64_t amxint8 = 1u << 15;
 inline constexpr uint64_t neon = 1u << 16;
 inline constexpr uint64_t dotprod = 1u << 17;
 inline constexpr uint64_t i8mm = 1u << 18;
 /// The four features that the tier "avx512" stands for.
 inline constexpr uint64_t avx512 = avx512f | avx512dq | avx512bw | avx512vl;
 
-/// Everything this processor and operating system support.
+/// Everything this processor and operating system support. The first call asks the operating system for the tile
+/// registers of AMX, which it gives to processes that ask.
 uint64_t detected();
 /// detected(), cut down to the tier named by the environment variable NIBBLE_ISA if that is set (read once). Throws
 /// Error if the tier is unknown or not supported here.
@@ -65,8 +67,8 @@ uint64_t features();
 bool has(uint64_t needs);
 /// "avx2 fma f16c"; "none" for 0.
 std::string describe(uint64_t features);
-/// `available` without what lies above `tier` (scalar, sse4, avx2, avxvnni, avx512, avx512vnni, avx512bits, neon,
-/// dotprod, i8mm). Throws Error if the tier is unknown or `available` lacks part of it.
+/// `available` without what lies above `tier` (scalar, sse4, avx2, avxvnni, avx512, avx512vnni, avx512bits, amx,
+/// neon, dotprod, i8mm). Throws Error if the tier is unknown or `available` lacks part of it.
 uint64_t limit_to_tier(uint64_t available, std::string_view tier);
 
 struct Row {

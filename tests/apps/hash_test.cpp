@@ -32,7 +32,7 @@ std::string hash_of(const std::string& arguments) {
 std::vector<std::string> tiers() {
   std::vector<std::string> names;
   for (const char* tier :
-       {"scalar", "sse4", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bits", "neon", "dotprod", "i8mm"})
+       {"scalar", "sse4", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bits", "amx", "neon", "dotprod", "i8mm"})
     if (message_of([&] { cpu::limit_to_tier(cpu::detected(), tier); }).empty())
       names.emplace_back(tier);
     else

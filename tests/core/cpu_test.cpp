@@ -7,7 +7,8 @@ namespace nibble {
 namespace {
 
 constexpr uint64_t kServer = cpu::ssse3 | cpu::sse41 | cpu::popcnt | cpu::avx2 | cpu::fma | cpu::f16c | cpu::avxvnni |
-                             cpu::avx512 | cpu::avx512vnni | cpu::avx512vbmi | cpu::avx512bitalg | cpu::avx512vpopcntdq;
+                             cpu::avx512 | cpu::avx512vnni | cpu::avx512vbmi | cpu::avx512bitalg |
+                             cpu::avx512vpopcntdq | cpu::amxint8;
 constexpr cpu::Row kRows[] = {{"avx512", cpu::avx512}, {"avx2", cpu::avx2 | cpu::fma}, {"scalar", 0}};
 
 TEST_CASE("cpu: usable features are a subset of the detected ones") {
@@ -27,7 +28,8 @@ TEST_CASE("cpu: a tier lets through what it names and all below") {
   CHECK((cpu::limit_to_tier(kServer, "avx2") & cpu::avx2) != 0);
   CHECK((cpu::limit_to_tier(kServer, "avx512") & cpu::avx512) == cpu::avx512);
   CHECK((cpu::limit_to_tier(kServer, "avx512") & cpu::avx512vnni) == 0);
-  CHECK(cpu::limit_to_tier(kServer, "avx512bits") == kServer);
+  CHECK(cpu::limit_to_tier(kServer, "avx512bits") == (kServer & ~cpu::amxint8));
+  CHECK(cpu::limit_to_tier(kServer, "amx") == kServer);
 }
 
 TEST_CASE("cpu: a tier that the processor lacks is an error, and so is an unknown one") {
@@ -36,7 +38,7 @@ TEST_CASE("cpu: a tier that the processor lacks is an error, and so is an unknow
   CHECK_THROWS_WITH_AS(
       cpu::limit_to_tier(kServer, "sve"),
       "NIBBLE_ISA=sve: unknown, expected one of: scalar sse4 avx2 avxvnni avx512 avx512vnni avx512bits "
-      "neon dotprod i8mm",
+      "amx neon dotprod i8mm",
       Error);
 }
 

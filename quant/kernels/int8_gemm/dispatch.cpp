@@ -9,6 +9,7 @@ const Kernels& gemm_sse4();
 const Kernels& gemm_avx2();
 const Kernels& gemm_avxvnni();
 const Kernels& gemm_avx512vnni();
+const Kernels& gemm_amx();
 const Kernels& gemm_neon();
 const Kernels& gemm_dotprod();
 const Kernels& gemm_i8mm();
@@ -16,6 +17,7 @@ const Kernels& gemm_i8mm();
 std::span<const Variant<const Kernels&()>> gemm_variants() {
   static constexpr Variant<const Kernels&()> table[] = {
 #if NIBBLE_X86
+    {"amx", cpu::avx512 | cpu::avx512vnni | cpu::amxint8, gemm_amx},
     {"avx512vnni", cpu::avx512 | cpu::avx512vnni, gemm_avx512vnni},
     {"avxvnni", cpu::avx2 | cpu::avxvnni, gemm_avxvnni},
     {"avx2", cpu::avx2, gemm_avx2},

@@ -1,0 +1,160 @@
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+/// Sums of products of bytes by the tile registers of AMX, for files that are compiled for it. A tile is up to 16 rows
+/// of 64 bytes: four codes each of 16 quads for a pixel, or four weights each of 16 output channels for a quad.
+namespace nibble::amx {
+
+inline constexpr int64_t kPixels = 16, kChannels = 16, kQuads = 16;
+
+/// The tile registers, laid out for so many pixels and quads; other threads have their own.
+class Registers {
+ public:
+  Registers(int64_t pixels, int64_t quads) {
+    alignas(64) Layout layout;
+    const auto shape = [&](int tile, int64_t rows, int64_t bytes) {
+      layout.rows[tile] = static_cast<uint8_t>(rows);
+      layout.row_bytes[tile] = static_cast<uint16_t>(bytes);
+    };
+    for (int tile = 0; tile < 4; ++tile) shape(tile, pixels, 4 * kChannels);
+    for (int tile = 4; tile < 6; ++tile) shape(tile, pixels, 4 * quads);
+    for (int tile = 6; tile < 8; ++tile) shape(tile, quads, 4 * kChannels);
+    _tile_loadconfig(&layout);
+  }
+  Registers(const Registers&) = delete;
+  Registers& operator=(const Registers&) = delete;
+  ~Registers() { _tile_release(); }
+
+ private:
+  struct Layout {
+    uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+  };
+};
+
+/// What is summed up for a pixel: `segs` segments of `steps` quads, `quads` of which make a tile (a divisor of steps).
+struct Window {
+  int64_t pitch = 0;             ///< bytes from pixel to pixel
+  const int64_t* seg = nullptr;  ///< bytes from the pixel on
+  int64_t segs = 0, steps = 0, quads = 0;
+};
+
+/// The largest number of quads that makes tiles without a rest.
+inline int64_t quads_of(int64_t steps) {
+  int64_t quads = steps < kQuads ? steps : kQuads;
+  while (steps % quads != 0) --quads;
+  return quads;
+}
+
+/// sums[row][pixel][channel] of rows of pixels that start at x[row], and of Vectors times 16 channels, whose quads of
+/// weights lie at w, one row of channels after another. Calls between() after each tile of quads, for other work to run
+/// beside the products. Rows times vectors is at most 4.
+template <int Rows, int Vectors, class Between>
+[[gnu::always_inline]] inline void sum_window(const Window& k, const uint8_t* const (&x)[Rows], const uint8_t* w,
+                                              int32_t* sums, const Between& between) {
+  static_assert(Rows * Vectors <= 4);
+  constexpr int64_t kBytes = Vectors * kChannels * 4;
+  // The compiler does not know what tiles read.
+  __asm__ volatile("" ::: "memory");
+  _tile_zero(0);
+  if constexpr (Rows * Vectors > 1) _tile_zero(1);
+  if constexpr (Rows * Vectors > 2) _tile_zero(2);
+  if constexpr (Rows * Vectors > 3) _tile_zero(3);
+  for (int64_t s = 0; s < k.segs; ++s)
+    for (int64_t i = 0; i < k.steps; i += k.quads, w += k.quads * kBytes) {
+      const int64_t at = k.seg[s] + 4 * i;
+      _tile_loadd(6, w, kBytes);
+      _tile_loadd(4, x[0] + at, k.pitch);
+      _tile_dpbusd(0, 4, 6);
+      if constexpr (Vectors == 2) {
+        _tile_loadd(7, w + 64, kBytes);
+        _tile_dpbusd(1, 4, 7);
+        if constexpr (Rows == 2) {
+          _tile_loadd(5, x[1] + at, k.pitch);
+          _tile_dpbusd(2, 5, 6);
+          _tile_dpbusd(3, 5, 7);
+        }
+      } else if constexpr (Rows > 1) {
+        _tile_loadd(5, x[1] + at, k.pitch);
+        _tile_dpbusd(1, 5, 6);
+        if constexpr (Rows == 4) {
+          _tile_loadd(4, x[2] + at, k.pitch);
+          _tile_dpbusd(2, 4, 6);
+          _tile_loadd(5, x[3] + at, k.pitch);
+          _tile_dpbusd(3, 5, 6);
+        }
+      }
+      between();
+    }
+  constexpr int64_t kTile = kPixels * Vectors * kChannels;
+  _tile_stored(0, sums, kBytes);
+  if constexpr (Vectors == 2) {
+    _tile_stored(1, sums + kChannels, kBytes);
+    if constexpr (Rows == 2) {
+      _tile_stored(2, sums + kTile, kBytes);
+      _tile_stored(3, sums + kTile + kChannels, kBytes);
+    }
+  } else if constexpr (Rows > 1) {
+    _tile_stored(1, sums + kTile, kBytes);
+    if constexpr (Rows == 4) {
+      _tile_stored(2, sums + 2 * kTile, kBytes);
+      _tile_stored(3, sums + 3 * kTile, kBytes);
+    }
+  }
+  __asm__ volatile("" ::: "memory");
+}
+
+/// Pixels of a rectangle in rows of up to 16 that tiles take. Where the image's rows are a whole number of pixels apart
+/// they can be one long row, with what lies between them computed in vain; whichever way needs fewer tiles.
+class Places {
+ public:
+  struct Place {
+    int64_t row, col;
+    int64_t skip;  ///< pixels that the place before has too
+  };
+
+  /// Pixel (row, col) lies row * row_bytes + col * col_bytes from the first.
+  Places(int64_t rows, int64_t cols, int64_t row_bytes, int64_t col_bytes) : cols_(cols), wide_(cols) {
+    pixels_ = least(kPixels, cols);
+    per_row_ = up(cols, pixels_);
+    count_ = rows * per_row_;
+    if (row_bytes % col_bytes != 0 || row_bytes / col_bytes < cols) return;
+    const int64_t wide = row_bytes / col_bytes, total = (rows - 1) * wide + cols, pixels = least(kPixels, total);
+    if (up(total, pixels) >= count_) return;
+    wide_ = wide, pixels_ = pixels, count_ = up(total, pixels), total_ = total;
+  }
+  int64_t count() const { return count_; }
+  int64_t pixels() const { return pixels_; }
+  Place operator[](int64_t i) const {
+    if (total_ == 0) {
+      const int64_t at = i % per_row_ * pixels_, col = least(at, cols_ - pixels_);
+      return {i / per_row_, col, at - col};
+    }
+    const int64_t first = least(i * pixels_, total_ - pixels_);
+    return {first / wide_, first % wide_, i * pixels_ - first};
+  }
+  /// Calls put(pixel of the place, row, col, number) for runs of at most `most` neighbours in a row of the rectangle,
+  /// from `pixel` on, until the first; returns the pixel behind it.
+  template <class Put>
+  int64_t put_run(const Place& place, int64_t pixel, int64_t most, const Put& put) const {
+    const int64_t at = place.col + pixel, row = place.row + at / wide_, col = at % wide_;
+    if (col >= cols_) return pixel + wide_ - col;
+    const int64_t n = least(most, least(pixels_ - pixel, cols_ - col));
+    put(pixel, row, col, n);
+    return pixel + n;
+  }
+
+ private:
+  static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+  static int64_t up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+  int64_t cols_, wide_;  ///< of the rectangle; places from a row to the next
+  int64_t pixels_, per_row_, count_;
+  int64_t total_ = 0;  ///< pixels of the long row; 0: none
+};
+
+}  // namespace nibble::amx

@@ -1,0 +1,22 @@
+#include "quant/kernels/amx.h"
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "quant/kernels/int8_gemm/int8_gemm.h"
+
+namespace nibble::int8 {
+namespace {
+
+#include "quant/kernels/int8_gemm/zmm.inc"
+
+#define NIBBLE_AMX
+#include "quant/kernels/int8_gemm/tile.inc"
+
+}  // namespace
+
+const Kernels& gemm_amx();
+const Kernels& gemm_amx() { return kTable; }
+
+}  // namespace nibble::int8
