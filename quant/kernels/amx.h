@@ -50,61 +50,97 @@ inline int64_t quads_of(int64_t steps) {
   return quads;
 }
 
-/// sums[row][pixel][channel] of rows of pixels that start at x[row], and of Vectors times 16 channels, whose quads of
-/// weights lie at w, one row of channels after another. Calls between() after each tile of quads, for other work to run
-/// beside the products. Rows times vectors is at most 4.
+/// Where the sums of tile `tile` of Vectors to a row go in sums[row][pixel][channel].
+template <int Vectors>
+int32_t* sums_of(int tile, int32_t* sums) {
+  constexpr int64_t kRow = kPixels * Vectors * kChannels;
+  return sums + tile / Vectors * kRow + tile % Vectors * kChannels;
+}
+
+template <int Tile, int Vectors>
+void store(int32_t* sums) {
+  constexpr int64_t kBytes = Vectors * kChannels * 4;
+  int32_t* const to = sums_of<Vectors>(Tile, sums);
+  if constexpr (Tile == 0) _tile_stored(0, to, kBytes);
+  if constexpr (Tile == 1) _tile_stored(1, to, kBytes);
+  if constexpr (Tile == 2) _tile_stored(2, to, kBytes);
+  if constexpr (Tile == 3) _tile_stored(3, to, kBytes);
+}
+
+/// Stores the sums of the window before, if there was one, and begins at zero.
+template <int Tile, int Vectors>
+[[gnu::always_inline]] inline void restart(int32_t* before) {
+  if (before) store<Tile, Vectors>(before);
+  if constexpr (Tile == 0) _tile_zero(0);
+  if constexpr (Tile == 1) _tile_zero(1);
+  if constexpr (Tile == 2) _tile_zero(2);
+  if constexpr (Tile == 3) _tile_zero(3);
+}
+
+/// Adds the products of one tile of quads; the first one restarts each sum just before it is needed, as storing all of
+/// them at once would leave the multipliers idle.
+template <int Rows, int Vectors, bool First>
+[[gnu::always_inline]] inline void add_products(const uint8_t* const (&x)[Rows], int64_t pitch, int64_t at,
+                                                const uint8_t* w, int32_t* before) {
+  constexpr int64_t kBytes = Vectors * kChannels * 4;
+  if constexpr (First) restart<0, Vectors>(before);
+  _tile_loadd(6, w, kBytes);
+  _tile_loadd(4, x[0] + at, pitch);
+  _tile_dpbusd(0, 4, 6);
+  if constexpr (Vectors == 2) {
+    if constexpr (First) restart<1, Vectors>(before);
+    _tile_loadd(7, w + 64, kBytes);
+    _tile_dpbusd(1, 4, 7);
+  }
+  if constexpr (Vectors == 2 && Rows == 2) {
+    if constexpr (First) restart<2, Vectors>(before);
+    _tile_loadd(5, x[1] + at, pitch);
+    _tile_dpbusd(2, 5, 6);
+    if constexpr (First) restart<3, Vectors>(before);
+    _tile_dpbusd(3, 5, 7);
+  }
+  if constexpr (Vectors == 1 && Rows == 4) {
+    if constexpr (First) restart<1, Vectors>(before);
+    _tile_loadd(5, x[1] + at, pitch);
+    _tile_dpbusd(1, 5, 6);
+    if constexpr (First) restart<2, Vectors>(before);
+    _tile_loadd(4, x[2] + at, pitch);
+    _tile_dpbusd(2, 4, 6);
+    if constexpr (First) restart<3, Vectors>(before);
+    _tile_loadd(5, x[3] + at, pitch);
+    _tile_dpbusd(3, 5, 6);
+  }
+}
+
+/// Sums up the products of rows of pixels that start at x[row] with Vectors times 16 channels, whose quads of weights
+/// lie at w, one row of channels after another, in the tile registers; those of the window before are stored at
+/// `before`, if that is not null. Calls between() after each tile of quads, for other work to run beside the products:
+/// sums of the window before may be read there. Rows are 1, or 4 / Vectors.
 template <int Rows, int Vectors, class Between>
 [[gnu::always_inline]] inline void sum_window(const Window& k, const uint8_t* const (&x)[Rows], const uint8_t* w,
-                                              int32_t* sums, const Between& between) {
-  static_assert(Rows * Vectors <= 4);
-  constexpr int64_t kBytes = Vectors * kChannels * 4;
+                                              int32_t* before, const Between& between) {
+  static_assert(Vectors <= 2 && (Rows == 1 || Rows * Vectors == 4));
+  const int64_t step = k.quads * Vectors * kChannels * 4;
   // The compiler does not know what tiles read.
   __asm__ volatile("" ::: "memory");
-  _tile_zero(0);
-  if constexpr (Rows * Vectors > 1) _tile_zero(1);
-  if constexpr (Rows * Vectors > 2) _tile_zero(2);
-  if constexpr (Rows * Vectors > 3) _tile_zero(3);
-  for (int64_t s = 0; s < k.segs; ++s)
-    for (int64_t i = 0; i < k.steps; i += k.quads, w += k.quads * kBytes) {
-      const int64_t at = k.seg[s] + 4 * i;
-      _tile_loadd(6, w, kBytes);
-      _tile_loadd(4, x[0] + at, k.pitch);
-      _tile_dpbusd(0, 4, 6);
-      if constexpr (Vectors == 2) {
-        _tile_loadd(7, w + 64, kBytes);
-        _tile_dpbusd(1, 4, 7);
-        if constexpr (Rows == 2) {
-          _tile_loadd(5, x[1] + at, k.pitch);
-          _tile_dpbusd(2, 5, 6);
-          _tile_dpbusd(3, 5, 7);
-        }
-      } else if constexpr (Rows > 1) {
-        _tile_loadd(5, x[1] + at, k.pitch);
-        _tile_dpbusd(1, 5, 6);
-        if constexpr (Rows == 4) {
-          _tile_loadd(4, x[2] + at, k.pitch);
-          _tile_dpbusd(2, 4, 6);
-          _tile_loadd(5, x[3] + at, k.pitch);
-          _tile_dpbusd(3, 5, 6);
-        }
-      }
+  add_products<Rows, Vectors, true>(x, k.pitch, k.seg[0], w, before);
+  __asm__ volatile("" ::: "memory");
+  between();
+  int64_t i = k.quads;
+  for (int64_t s = 0; s < k.segs; ++s, i = 0)
+    for (; i < k.steps; i += k.quads) {
+      w += step;
+      add_products<Rows, Vectors, false>(x, k.pitch, k.seg[s] + 4 * i, w, nullptr);
       between();
     }
-  constexpr int64_t kTile = kPixels * Vectors * kChannels;
-  _tile_stored(0, sums, kBytes);
-  if constexpr (Vectors == 2) {
-    _tile_stored(1, sums + kChannels, kBytes);
-    if constexpr (Rows == 2) {
-      _tile_stored(2, sums + kTile, kBytes);
-      _tile_stored(3, sums + kTile + kChannels, kBytes);
-    }
-  } else if constexpr (Rows > 1) {
-    _tile_stored(1, sums + kTile, kBytes);
-    if constexpr (Rows == 4) {
-      _tile_stored(2, sums + 2 * kTile, kBytes);
-      _tile_stored(3, sums + 3 * kTile, kBytes);
-    }
-  }
+}
+
+/// Stores the sums of the last window.
+template <int Rows, int Vectors>
+void store_all(int32_t* sums) {
+  store<0, Vectors>(sums);
+  if constexpr (Rows * Vectors > 1) store<1, Vectors>(sums);
+  if constexpr (Rows * Vectors > 2) store<2, Vectors>(sums), store<3, Vectors>(sums);
   __asm__ volatile("" ::: "memory");
 }
 
