@@ -4,11 +4,13 @@
 
 #include <cstdint>
 
+#include "quant/kernels/quads.h"
+
 /// Sums of products of bytes by the tile registers of AMX, for files that are compiled for it. A tile is up to 16 rows
 /// of 64 bytes: four codes each of 16 quads for a pixel, or four weights each of 16 output channels for a quad.
 namespace nibble::amx {
 
-inline constexpr int64_t kPixels = 16, kChannels = 16, kQuads = 16;
+inline constexpr int64_t kPixels = 16, kChannels = 16;
 
 /// The tile registers, laid out for so many pixels and quads; other threads have their own.
 class Registers {
@@ -42,13 +44,6 @@ struct Window {
   const int64_t* seg = nullptr;  ///< bytes from the pixel on
   int64_t segs = 0, steps = 0, quads = 0;
 };
-
-/// The largest number of quads that makes tiles without a rest.
-inline int64_t quads_of(int64_t steps) {
-  int64_t quads = steps < kQuads ? steps : kQuads;
-  while (steps % quads != 0) --quads;
-  return quads;
-}
 
 /// Where the sums of tile `tile` of Vectors to a row go in sums[row][pixel][channel].
 template <int Vectors>

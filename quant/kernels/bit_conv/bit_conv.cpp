@@ -86,8 +86,8 @@ class Worker {
                       .segs = p_.segs,
                       .steps = p_.steps,
                       .w = p_.weight_bytes() + panel.weights,
-                      .w_bits = p_.w_bits,
-                      .a_bits = p_.a_bits,
+                      .w_bits = p_.w_planes,
+                      .a_bits = p_.path == Path::tables ? p_.a_bits : p_.planes,
                       .factor = p_.factor.data(),
                       .sums = p_.sums ? sums_ + image * p_.sum_planes() * pixels(b) : nullptr,
                       .sum_plane = pixels(b),
@@ -100,7 +100,11 @@ class Worker {
                       .cols = f_.ow,
                       .n = panel.n,
                       .outcome = p_.outcome_of(panel)};
-    p_.tables ? p_.kernels->tables(k) : p_.kernels->planes(k);
+    const Kernels& kernels = *p_.kernels;
+    const auto kernel = p_.path == Path::tables  ? kernels.tables
+                        : p_.path == Path::bytes ? kernels.bytes
+                                                 : kernels.planes;
+    kernel(k);
   }
 
   const Frame& f_;
@@ -175,7 +179,7 @@ int64_t BitConv::packed_bytes() const {
 }
 
 std::string BitConv::describe() const {
-  return std::string(plan_->tables ? "tables " : "planes ") + std::to_string(plan_->w_bits) + "x" +
+  return std::string(detail::path_name(plan_->path)) + " " + std::to_string(plan_->w_bits) + "x" +
          std::to_string(plan_->a_bits) + ", " + plan_->variant;
 }
 

@@ -71,7 +71,8 @@ struct BitConvSpec {
 enum class Path {
   automatic,  ///< the one that should be faster on this processor
   planes,     ///< AND and popcount of bit planes
-  tables      ///< sums of the activations of 4 or 6 channels, looked up by the bits of the weights; Rule::integer only
+  tables,     ///< sums of the activations of 4 or 6 channels, looked up by the bits of the weights; Rule::integer only
+  bytes       ///< products of bytes, whole codes (Rule::integer) or bits; by tile registers (AMX) only
 };
 
 namespace detail {
@@ -82,12 +83,12 @@ struct BitConvPlan;
 class BitConv {
  public:
   /// Throws Error if the parts do not fit together, a number is out of its range or not finite, some input codes could
-  /// make |acc| exceed 2^30, or Path::tables is asked for where tables() is false. `isa` names a row of gemm_variants()
-  /// to use instead of this process's choice.
+  /// make |acc| exceed 2^30, or a path is asked for that cannot compute it. `isa` names a row of gemm_variants() to use
+  /// instead of this process's choice.
   explicit BitConv(const BitConvSpec& spec, std::string_view isa = {}, Path path = Path::automatic);
 
-  /// Whether Path::tables can compute `spec` with the row `isa`.
-  static bool tables(const BitConvSpec& spec, std::string_view isa = {});
+  /// Whether `path` can compute `spec` with the row `isa`.
+  static bool computes(Path path, const BitConvSpec& spec, std::string_view isa = {});
 
   struct Extent {
     int64_t h = 0, w = 0;

@@ -45,7 +45,7 @@ Frame::Frame(const BitConvPlan& p, int64_t height, int64_t width, int64_t batch)
   cols_read = (ow - 1) * g.stride_w + (p.kw - 1) * g.dilation_w + 1;
   row_bytes = cols_read * p.pixel_bytes;
 
-  const int64_t room = p.tables ? kTableBlockBytes : kBlockBytes;
+  const int64_t room = p.path == Path::tables ? kTableBlockBytes : kBlockBytes;
   const int64_t row = p.planes * row_bytes + (p.sums ? (p.planes + 1) * cols_read * 4 : 0);
   const int64_t image_bytes = rows_read(oh) * row + p.planes * 64;
   block_images = std::clamp<int64_t>(room / image_bytes, 1, std::max<int64_t>(1, batch));
@@ -81,6 +81,8 @@ void Frame::fill_segments(std::span<int64_t> seg) const {
 void Frame::copy_rows(const Stripe& stripe, uint8_t* to, int64_t plane, int32_t* sums, int64_t sum_plane) const {
   const BitConvPlan& p = *plan;
   const Inside in = inside(p.geometry.pad.left, w, cols_read);
+  const Kernels& kernels = *p.kernels;
+  const auto copy = p.path == Path::tables ? kernels.tabulate : p.path == Path::bytes ? kernels.spread : kernels.pack;
   const auto clear = [&](int64_t from, int64_t until) {
     for (int64_t j = 0; j < p.planes; ++j) {
       std::memset(to + j * plane + from * p.pixel_bytes, 0, static_cast<size_t>((until - from) * p.pixel_bytes));
@@ -97,12 +99,13 @@ void Frame::copy_rows(const Stripe& stripe, uint8_t* to, int64_t plane, int32_t*
                           .pixels = in.hi - in.lo,
                           .channels = p.group_in,
                           .a_bits = p.a_bits,
+                          .planes = p.planes,
                           .to = to + in.lo * p.pixel_bytes,
                           .to_pitch = p.pixel_bytes,
                           .to_plane = plane,
                           .sums = sums ? sums + in.lo : nullptr,
                           .sum_plane = sum_plane};
-      p.tables ? p.kernels->tabulate(pixels) : p.kernels->pack(pixels);
+      copy(pixels);
       clear(in.hi, cols_read);
     }
     if (sums) sums += cols_read;

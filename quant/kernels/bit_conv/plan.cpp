@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "quant/kernels/bit_conv/definition.h"
 #include "quant/kernels/bit_gemm/dispatch.h"
+#include "quant/kernels/quads.h"
 
 namespace nibble::bits::detail {
 namespace {
@@ -19,19 +20,54 @@ constexpr int32_t kReach = 1 << 30;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+int32_t whole(double v) { return static_cast<int32_t>(v); }
+
 bool has_w_offset(const BitConvSpec& s) {
   return std::any_of(s.w_offset.begin(), s.w_offset.end(), [](double v) { return v != 0; });
 }
 
-/// Whether activations are offset + unit * code, which is what tables add up.
-bool can_look_up(const BitConvSpec& s, const Kernels& kernels) {
-  if (s.rule != BitConvSpec::Rule::integer || kernels.group == 0 || s.a_bits > 4) return false;
+/// Whether activations are offset + unit * code, which tables and products of whole codes need.
+bool has_whole_codes(const BitConvSpec& s) {
   for (size_t j = 1; j < s.a_basis.size(); ++j)
     if (s.a_basis[j] != 2 * s.a_basis[j - 1]) return false;
-  return true;
+  return s.rule == BitConvSpec::Rule::integer;
 }
 
-int32_t whole(double v) { return static_cast<int32_t>(v); }
+/// The power of two that the numbers share; 0 if all are 0.
+int common_shift(const std::vector<int32_t>& numbers) {
+  uint32_t all = 0;
+  for (const int32_t v : numbers) all |= static_cast<uint32_t>(v);
+  return all ? std::countr_zero(all) : 0;
+}
+
+/// Factors of the counts [bit of the weight][plane of activations], without the power of two that they share.
+std::vector<int32_t> factors_of(const BitConvSpec& s, int planes, int32_t& shift) {
+  std::vector<int32_t> factors;
+  for (int k = 0; k < s.w_bits; ++k)
+    for (int j = 0; j < planes; ++j)
+      factors.push_back(whole(s.w_basis[static_cast<size_t>(k)][0]) * whole(s.a_basis[static_cast<size_t>(j)]));
+  shift = common_shift(factors);
+  for (int32_t& f : factors) f >>= shift;
+  return factors;
+}
+
+bool can_tabulate(const BitConvSpec& s, const Kernels& kernels) {
+  return kernels.group != 0 && s.a_bits <= 4 && has_whole_codes(s);
+}
+
+/// Whether weights, or their bits, are bytes with a sign.
+bool can_multiply(const BitConvSpec& s, const Kernels& kernels) {
+  if (!kernels.bytes) return false;
+  if (s.rule == BitConvSpec::Rule::learned) return int64_t{s.w_bits} * s.a_bits <= kMostByteSums;
+  if (!has_whole_codes(s)) return false;
+  int32_t shift = 0, least = 0, most = 0;
+  for (const int32_t f : factors_of(s, 1, shift)) (f < 0 ? least : most) += f;
+  return least >= -128 && most <= 127;
+}
+
+bool can_compute(Path path, const BitConvSpec& s, const Kernels& kernels) {
+  return path == Path::tables ? can_tabulate(s, kernels) : path != Path::bytes || can_multiply(s, kernels);
+}
 
 /// Lists of the outcome, one after another in `ints` and `floats`, `stride` entries each.
 class Lists {
@@ -174,41 +210,47 @@ void pack_indices(BitConvPlan& p, const Panel& panel, const BitConvSpec& s) {
   }
 }
 
+/// Bits of weights apart, or weights as they are without the power of two that Outcome::shift has.
+void pack_bytes(BitConvPlan& p, const Panel& panel, const BitConvSpec& s) {
+  const int64_t words = p.segs * p.steps;
+  uint8_t* to = reinterpret_cast<uint8_t*>(p.weights.data()) + panel.weights;
+  const auto value = [&p](unsigned code, int plane) {
+    if (p.learned) return static_cast<int32_t>(code >> plane & 1u);
+    int32_t sum = 0;
+    for (int k = 0; k < p.w_bits; ++k)
+      if (code >> k & 1u) sum += p.factor[static_cast<size_t>(k)];
+    return sum;
+  };
+  for (int64_t j = 0; j < panel.n; ++j)
+    each_weight(s, panel.channel + j, [&](const Weight& w) {
+      const int64_t step = step_of(p, w.tap, w.channel);
+      for (int k = 0; k < p.w_planes; ++k)
+        to[((k * words + step) * panel.width + j) * 4 + w.channel % 4] = static_cast<uint8_t>(value(w.code, k));
+    });
+}
+
 void pack_weights(BitConvPlan& p, const BitConvSpec& s) {
+  const bool tables = p.path == Path::tables;
   const int64_t groups = p.geometry.groups, group_out = p.out / groups;
-  const int64_t lanes = p.tables ? p.kernels->table_lanes : p.kernels->lanes;
-  const int64_t block = p.tables ? p.kernels->table_block[p.w_bits] : p.kernels->block;
+  const int64_t lanes = tables ? p.kernels->table_lanes : p.kernels->lanes;
+  const int64_t block = tables ? p.kernels->table_block[p.w_bits] : p.kernels->block;
   int64_t bytes = 0, table = 0;
   for (int64_t g = 0; g < groups; ++g)
     for (int64_t j = 0; j < group_out; j += block) {
       const int64_t n = std::min(block, group_out - j), width = round_up(n, lanes);
       p.panels.push_back({g * group_out + j, n, width, bytes, table});
-      bytes += round_up(p.segs * p.steps * p.w_bits * width * (p.tables ? 1 : 4), 64);
+      bytes += round_up(p.segs * p.steps * p.w_planes * width * (tables ? 1 : 4), 64);
       table += width;
     }
   p.panels_per_group = static_cast<int64_t>(p.panels.size()) / groups;
   p.weights.resize(static_cast<size_t>(bytes / 64));
-  for (const Panel& panel : p.panels) p.tables ? pack_indices(p, panel, s) : pack_planes(p, panel, s);
-}
-
-/// Factors of the counts, without the power of two that they share.
-void fill_factors(BitConvPlan& p, const BitConvSpec& s) {
-  const int64_t columns = p.tables ? 1 : p.a_bits;
-  for (int k = 0; k < p.w_bits; ++k)
-    for (int64_t j = 0; j < columns; ++j)
-      p.factor.push_back(whole(s.w_basis[static_cast<size_t>(k)][0]) * whole(s.a_basis[static_cast<size_t>(j)]));
-  uint32_t all = 0;
-  for (const int32_t f : p.factor) all |= static_cast<uint32_t>(f);
-  p.outcome.shift = all ? std::countr_zero(all) : 0;
-  for (int32_t& f : p.factor) f >>= p.outcome.shift;
-  for (int64_t j = 0; j < columns; ++j)
-    p.sum_factor.push_back(whole(s.w_offset[0]) * whole(s.a_basis[static_cast<size_t>(j)]));
+  const auto pack = tables ? pack_indices : p.path == Path::bytes ? pack_bytes : pack_planes;
+  for (const Panel& panel : p.panels) pack(p, panel, s);
 }
 
 void fill_integer(BitConvPlan& p, const BitConvSpec& s, const Lists& lists) {
   const Epilogue& e = s.epilogue;
   Outcome& o = p.outcome;
-  fill_factors(p, s);
   const auto flipped = [&](int64_t c) { return value_of(e.scale, c, 1) < 0; };
   const bool levels = e.output == Output::levels, flips = levels && [&] {
     for (int64_t c = 0; c < p.out; ++c)
@@ -281,34 +323,68 @@ void fill_outcome(BitConvPlan& p, const BitConvSpec& s) {
   o.least = e.least, o.most = e.most;
 }
 
-/// Cycles per tap and 32 input channels, measured with avx512bits and avx2 (README.md) and rounded; only their ratios
-/// matter.
+/// Cycles per tap and 32 input channels, measured with avx512bits, avx2 and amx (README.md) and rounded; only their
+/// ratios matter.
 struct Costs {
   double planes;     ///< of a pair of planes, for a quarter of `table_lanes` output channels
   double tables[5];  ///< of a plane of weights, for `table_lanes`, by bits of activations
   double build;      ///< of the tables of a pixel
 };
 constexpr Costs kByPopcount{1.65, {0, 8.5, 9.5, 10.5, 15.5}, 30}, kByShuffles{3.3, {0, 9.5, 10.5, 12.5, 16}, 30};
+constexpr double kBytesCost = 0.9;  ///< of full tiles, for 16 output channels
 
-/// By look-up each pixel's tables are built once, and each replaces a_bits counts.
-bool prefers_tables(const BitConvPlan& p) {
-  const Kernels& k = *p.kernels;
-  const Costs& cost = k.popcount ? kByPopcount : kByShuffles;
-  const int64_t out = p.out / p.geometry.groups, taps = int64_t{p.kh} * p.kw;
-  const auto vectors = [out](int64_t lanes) { return static_cast<double>((out + lanes - 1) / lanes); };
-  if (p.group_in < 16) return false;
-  const double quarters = 4.0 * static_cast<double>(k.lanes) / static_cast<double>(k.table_lanes);
-  // Rows of taps are rounded up to words of 32 bits.
-  const int64_t bits = p.kw * round_up(p.group_in, 8);
-  const double words = static_cast<double>(round_up(bits, 32)) / static_cast<double>(p.kw * p.group_in);
-  const double planes = cost.planes * p.w_bits * p.a_bits * vectors(k.lanes) * quarters * words;
-  const double built = cost.build * p.geometry.stride_h * p.geometry.stride_w / static_cast<double>(taps);
-  return cost.tables[p.a_bits] * p.w_bits * vectors(k.table_lanes) + built < planes;
+/// What the ways to compute a convolution cost, in cycles per tap and 32 input channels.
+class Price {
+ public:
+  Price(const BitConvPlan& plan, const BitConvSpec& spec)
+      : p_(plan), s_(spec), cost_(plan.kernels->popcount ? kByPopcount : kByShuffles) {}
+  double of(Path path) const {
+    return path == Path::tables ? of_tables() : path == Path::bytes ? of_bytes() : of_planes();
+  }
+
+ private:
+  double vectors(int64_t lanes) const { return static_cast<double>((p_.out / p_.geometry.groups + lanes - 1) / lanes); }
+  double of_planes() const {
+    const Kernels& k = *p_.kernels;
+    const double quarters = 4.0 * static_cast<double>(k.lanes) / static_cast<double>(k.table_lanes);
+    // Rows of taps are rounded up to words of 32 bits.
+    const int64_t bits = p_.kw * round_up(p_.group_in, 8);
+    const double words = static_cast<double>(round_up(bits, 32)) / static_cast<double>(p_.kw * p_.group_in);
+    return cost_.planes * p_.w_bits * p_.a_bits * vectors(k.lanes) * quarters * words;
+  }
+  /// Each pixel's tables are built once, and each replaces a_bits counts.
+  double of_tables() const {
+    constexpr int64_t kLeastChannels = 16;
+    if (p_.group_in < kLeastChannels) return std::numeric_limits<double>::infinity();
+    const double built = cost_.build * p_.geometry.stride_h * p_.geometry.stride_w / (p_.kh * p_.kw);
+    return cost_.tables[p_.a_bits] * p_.w_bits * vectors(p_.kernels->table_lanes) + built;
+  }
+  double of_bytes() const {
+    const int64_t pixel = round_up(p_.group_in, 4), steps = (p_.geometry.dilation_w == 1 ? p_.kw : 1) * pixel / 4;
+    const double filled = static_cast<double>(amx::quads_of(steps)) / amx::kQuads;
+    const double padded = static_cast<double>(pixel) / static_cast<double>(p_.group_in);
+    const int pairs = s_.rule == BitConvSpec::Rule::learned ? p_.w_bits * p_.a_bits : 1;
+    return kBytesCost / filled * padded * pairs * vectors(16);
+  }
+
+  const BitConvPlan& p_;
+  const BitConvSpec& s_;
+  const Costs& cost_;
+};
+
+Path cheapest(const BitConvPlan& plan, const BitConvSpec& s) {
+  const Price price(plan, s);
+  Path best = Path::planes;
+  for (const Path path : {Path::tables, Path::bytes})
+    if (can_compute(path, s, *plan.kernels) && price.of(path) < price.of(best)) best = path;
+  return best;
 }
 
 }  // namespace
 
-BitConvPlan::BitConvPlan(const BitConvSpec& s, std::string_view isa, Path path) {
+const char* path_name(Path path) { return path == Path::tables ? "tables" : path == Path::bytes ? "bytes" : "planes"; }
+
+BitConvPlan::BitConvPlan(const BitConvSpec& s, std::string_view isa, Path asked) {
   check(s);
   const auto& chosen = gemm_variant(isa);
   kernels = &chosen.fn();
@@ -318,14 +394,17 @@ BitConvPlan::BitConvPlan(const BitConvSpec& s, std::string_view isa, Path path) 
   output_bytes = output == Output::levels || output == Output::uniform ? 1 : 4;
   learned = s.rule == BitConvSpec::Rule::learned;
   group_in = in / geometry.groups;
-  const bool possible = can_look_up(s, *kernels);
-  NIBBLE_CHECK(path != Path::tables || possible, "bit convolution: no tables for these bases, bits and kernels (",
-               variant, ")");
-  tables = path == Path::tables || (path == Path::automatic && possible && prefers_tables(*this));
+  NIBBLE_CHECK(can_compute(asked, s, *kernels), "bit convolution: no ", path_name(asked),
+               " for these bases, bits and kernels (", variant, ")");
+  path = asked == Path::automatic ? cheapest(*this, s) : asked;
 
-  planes = tables ? 1 : a_bits;
+  const bool tables = path == Path::tables, bytes = path == Path::bytes;
+  planes = tables || (bytes && !learned) ? 1 : a_bits;
+  w_planes = bytes && !learned ? 1 : w_bits;
   step_bytes = tables ? int64_t{1} << kernels->group : 4;
-  pixel_bytes = tables ? (group_in + kernels->group - 1) / kernels->group * step_bytes : (group_in + 7) / 8;
+  pixel_bytes = tables  ? (group_in + kernels->group - 1) / kernels->group * step_bytes
+                : bytes ? round_up(group_in, 4)
+                        : (group_in + 7) / 8;
   pointwise = kh == 1 && kw == 1 && geometry.stride_h == 1 && geometry.stride_w == 1 && geometry.pad == Padding{};
   runs = geometry.dilation_w == 1;
   segs = runs ? kh : int64_t{kh} * kw;
@@ -333,6 +412,11 @@ BitConvPlan::BitConvPlan(const BitConvSpec& s, std::string_view isa, Path path) 
   sums = has_w_offset(s);
   over_rows = overhang(kh, geometry.dilation_h, geometry.pad.top, geometry.pad.bottom);
   over_cols = overhang(kw, geometry.dilation_w, geometry.pad.left, geometry.pad.right);
+  if (!learned) {
+    factor = factors_of(s, planes, outcome.shift);
+    for (int64_t j = 0; j < planes; ++j)
+      sum_factor.push_back(whole(s.w_offset[0]) * whole(s.a_basis[static_cast<size_t>(j)]));
+  }
   pack_weights(*this, s);
   const double borders = static_cast<double>(over_rows.classes()) * static_cast<double>(over_cols.classes()) *
                          static_cast<double>(out) * kh * kw * w_bits;
@@ -355,9 +439,9 @@ Outcome BitConvPlan::outcome_of(const Panel& panel) const {
 
 namespace nibble::bits {
 
-bool BitConv::tables(const BitConvSpec& spec, std::string_view isa) {
+bool BitConv::computes(Path path, const BitConvSpec& spec, std::string_view isa) {
   detail::check(spec);
-  return detail::can_look_up(spec, gemm_variant(isa).fn());
+  return detail::can_compute(path, spec, gemm_variant(isa).fn());
 }
 
 }  // namespace nibble::bits

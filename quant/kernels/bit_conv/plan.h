@@ -9,6 +9,7 @@ namespace nibble::bits::detail {
 
 /// Throws Error if the parts of a spec do not fit together or a number is out of its range.
 void check(const BitConvSpec& spec);
+const char* path_name(Path path);
 /// A bound of |acc|, of every term of it and of every sum of some of them.
 double reach(const BitConvSpec& spec);
 
@@ -32,14 +33,14 @@ struct Overhang {
 
 /// A BitConvSpec checked and packed for one variant of the kernels.
 struct BitConvPlan {
-  BitConvPlan(const BitConvSpec& spec, std::string_view isa, Path path);
+  BitConvPlan(const BitConvSpec& spec, std::string_view isa, Path asked);
   BitConvPlan(const BitConvPlan&) = delete;
   BitConvPlan& operator=(const BitConvPlan&) = delete;
 
   const Kernels* kernels = nullptr;
   std::string variant;
-  bool tables = false;      ///< by look-up, else by planes
-  int64_t in = 0, out = 0;  ///< channels
+  Path path = Path::planes;  ///< never automatic
+  int64_t in = 0, out = 0;   ///< channels
   int kh = 1, kw = 1, w_bits = 1, a_bits = 1;
   ConvGeometry geometry;
   Epilogue::Output output = Epilogue::Output::levels;
@@ -48,7 +49,8 @@ struct BitConvPlan {
   bool learned = false;
   bool pointwise = false;   ///< a matrix product: rows and columns mean nothing
   int64_t group_in = 0;     ///< channels of one group
-  int64_t planes = 1;       ///< of the copy of the input: a_bits, or 1 for tables
+  int planes = 1;           ///< of the copy of the input: a_bits, or 1 if codes stay whole
+  int w_planes = 1;         ///< of the packed weights, in the same way
   int64_t pixel_bytes = 0;  ///< of one pixel of one group in one plane of the copy
   int64_t step_bytes = 4;   ///< of the copy that a step of the kernels reads
   bool runs = false;        ///< the taps of a kernel row are one segment
@@ -57,7 +59,7 @@ struct BitConvPlan {
   std::vector<Panel> panels;  ///< group after group, the same number for each
   int64_t panels_per_group = 0;
   std::vector<Line> weights;
-  std::vector<int32_t> factor;      ///< as in Correlate
+  std::vector<int32_t> factor;      ///< of each bit of weights and plane of the copy
   bool sums = false;                ///< the outcome needs sums over windows
   std::vector<int32_t> sum_factor;  ///< integer: of each plane's sums; learned: none, each plane has its own
   Overhang over_rows, over_cols;    ///< the classes of borders

@@ -42,6 +42,7 @@ struct Outcome {
 ///            j * x_plane + seg[s] + 4 i, w_k at w[k][s * steps + i][c]
 ///   tables:  the a_bits planes are one: P_k = sum of table[w], where the table of 2^group bytes lies at x + pixel +
 ///            seg[s] + 2^group * i, and the index w at w[s * steps + i][k][place of c] (Kernels::place)
+///   bytes:   P_kj = sum of the products of 4 bytes: u8 of plane j, where x_j lies for planes, and s8, where w_k does
 /// x can be read 3 bytes beyond the last step. Sums of tables stay below 2^15.
 struct Correlate {
   const uint8_t* x = nullptr;
@@ -50,7 +51,7 @@ struct Correlate {
   int64_t segs = 0, steps = 0;
   const uint8_t* w = nullptr;  ///< rows of n channels, rounded up to lanes (u32) or table_lanes (u8)
   int w_bits = 1, a_bits = 1;
-  const int32_t* factor = nullptr;  ///< [k * a_bits + j], or [k] for tables
+  const int32_t* factor = nullptr;  ///< [k * a_bits + j], or [k] for tables; all 1 for bytes
   const int32_t* sums = nullptr;    ///< pixel row * cols + col, plane j at j * sum_plane; null: none
   int64_t sum_plane = 0;
   const int32_t* at = nullptr;  ///< class of each pixel, for the borders
@@ -66,7 +67,7 @@ struct Correlate {
 struct Pixels {
   const uint8_t* x = nullptr;
   int64_t x_pitch = 0, pixels = 0, channels = 0;
-  int a_bits = 1;
+  int a_bits = 1, planes = 1;
   uint8_t* to = nullptr;
   int64_t to_pitch = 0, to_plane = 0;  ///< bytes
   int32_t* sums = nullptr;             ///< [pixel], null: none; plane j at j * sum_plane
@@ -90,6 +91,15 @@ struct Kernels {
   /// Tables of groups of channels: entry s is the sum of the codes (lowest a_bits bits) of the channels in the set s.
   /// Whole groups; channels that are missing count 0. sums: sum of all codes (of plane 0).
   void (*tabulate)(const Pixels&) = nullptr;
+
+  /// Products of bytes, faster by far than the rest; null: none.
+  void (*bytes)(const Correlate&) = nullptr;
+  /// Byte to + i * to_pitch + j * to_plane + c is bit j of a code, or with one plane all its lowest a_bits bits. sums:
+  /// of the bytes of plane j.
+  void (*spread)(const Pixels&) = nullptr;
 };
+
+/// Planes of counts that `bytes` takes, w_bits * a_bits.
+inline constexpr int64_t kMostByteSums = 9;
 
 }  // namespace nibble::bits

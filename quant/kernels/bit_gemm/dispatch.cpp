@@ -8,14 +8,18 @@ const Kernels& gemm_scalar();
 const Kernels& gemm_avx2();
 const Kernels& gemm_avx512();
 const Kernels& gemm_avx512bits();
+const Kernels& gemm_amx();
 const Kernels& gemm_neon();
 
 std::span<const Variant<const Kernels&()>> gemm_variants() {
+#if NIBBLE_X86
+  constexpr uint64_t kBits512 =
+      cpu::avx512 | cpu::popcnt | cpu::avx512vnni | cpu::avx512vbmi | cpu::avx512bitalg | cpu::avx512vpopcntdq;
+#endif
   static constexpr Variant<const Kernels&()> table[] = {
 #if NIBBLE_X86
-    {"avx512bits",
-     cpu::avx512 | cpu::popcnt | cpu::avx512vnni | cpu::avx512vbmi | cpu::avx512bitalg | cpu::avx512vpopcntdq,
-     gemm_avx512bits},
+    {"amx", kBits512 | cpu::amxint8, gemm_amx},
+    {"avx512bits", kBits512, gemm_avx512bits},
     {"avx512", cpu::avx512 | cpu::popcnt, gemm_avx512},
     {"avx2", cpu::avx2 | cpu::popcnt, gemm_avx2},
 #elif NIBBLE_ARM

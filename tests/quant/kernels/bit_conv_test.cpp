@@ -117,10 +117,11 @@ void each_way(const BitConvSpec& spec, const Body& body) {
     if (!cpu::has(v.needs)) continue;
     const std::string name = v.name;
     CAPTURE(name);
-    body(v.name, Path::planes);
-    if (!BitConv::tables(spec, v.name)) continue;
-    INFO("tables");
-    body(v.name, Path::tables);
+    for (const Path path : {Path::planes, Path::tables, Path::bytes}) {
+      if (!BitConv::computes(path, spec, v.name)) continue;
+      CAPTURE(static_cast<int>(path));
+      body(v.name, path);
+    }
   }
 }
 
@@ -408,7 +409,7 @@ TEST_CASE("bit conv: the path is chosen by the plan, and may be asked for") {
   for (const auto& v : gemm_variants()) {
     if (!cpu::has(v.needs)) continue;
     const std::string name = v.name;
-    CHECK(BitConv(wide.spec, v.name).describe() == "tables 1x2, " + name);
+    CHECK(BitConv(wide.spec, v.name).describe() == (name == "amx" ? "bytes 1x2, " : "tables 1x2, ") + name);
     CHECK(BitConv(narrow.spec, v.name).describe() == "planes 1x1, " + name);
     CHECK(BitConv(wide.spec, v.name, Path::planes).describe() == "planes 1x2, " + name);
   }
