@@ -51,6 +51,20 @@ std::vector<int32_t> factors_of(const BitConvSpec& s, int planes, int32_t& shift
   return factors;
 }
 
+/// What the codes of weights stand for, times the unit of whole activations, without the power of two that all share.
+std::vector<int32_t> values_of(const BitConvSpec& s, int32_t& shift) {
+  std::vector<int32_t> values;
+  for (unsigned code = 0; code < 1u << s.w_bits; ++code) {
+    int32_t value = whole(s.w_offset[0]);
+    for (int k = 0; k < s.w_bits; ++k)
+      if (code >> k & 1u) value += whole(s.w_basis[static_cast<size_t>(k)][0]);
+    values.push_back(value * whole(s.a_basis[0]));
+  }
+  shift = common_shift(values);
+  for (int32_t& v : values) v >>= shift;
+  return values;
+}
+
 bool can_tabulate(const BitConvSpec& s, const Kernels& kernels) {
   return kernels.group != 0 && s.a_bits <= 4 && has_whole_codes(s);
 }
@@ -60,9 +74,9 @@ bool can_multiply(const BitConvSpec& s, const Kernels& kernels) {
   if (!kernels.bytes) return false;
   if (s.rule == BitConvSpec::Rule::learned) return int64_t{s.w_bits} * s.a_bits <= kMostByteSums;
   if (!has_whole_codes(s)) return false;
-  int32_t shift = 0, least = 0, most = 0;
-  for (const int32_t f : factors_of(s, 1, shift)) (f < 0 ? least : most) += f;
-  return least >= -128 && most <= 127;
+  int32_t shift = 0;
+  const std::vector<int32_t> values = values_of(s, shift);
+  return std::all_of(values.begin(), values.end(), [](int32_t v) { return v >= -128 && v <= 127; });
 }
 
 bool can_compute(Path path, const BitConvSpec& s, const Kernels& kernels) {
@@ -210,16 +224,14 @@ void pack_indices(BitConvPlan& p, const Panel& panel, const BitConvSpec& s) {
   }
 }
 
-/// Bits of weights apart, or weights as they are without the power of two that Outcome::shift has.
+/// Bits of weights apart, or the weights themselves.
 void pack_bytes(BitConvPlan& p, const Panel& panel, const BitConvSpec& s) {
   const int64_t words = p.segs * p.steps;
   uint8_t* to = reinterpret_cast<uint8_t*>(p.weights.data()) + panel.weights;
-  const auto value = [&p](unsigned code, int plane) {
-    if (p.learned) return static_cast<int32_t>(code >> plane & 1u);
-    int32_t sum = 0;
-    for (int k = 0; k < p.w_bits; ++k)
-      if (code >> k & 1u) sum += p.factor[static_cast<size_t>(k)];
-    return sum;
+  int32_t shift = 0;
+  const std::vector<int32_t> values = p.learned ? std::vector<int32_t>{} : values_of(s, shift);
+  const auto value = [&](unsigned code, int plane) {
+    return p.learned ? static_cast<int32_t>(code >> plane & 1u) : values[code];
   };
   for (int64_t j = 0; j < panel.n; ++j)
     each_weight(s, panel.channel + j, [&](const Weight& w) {
@@ -409,10 +421,13 @@ BitConvPlan::BitConvPlan(const BitConvSpec& s, std::string_view isa, Path asked)
   runs = geometry.dilation_w == 1;
   segs = runs ? kh : int64_t{kh} * kw;
   steps = ((runs ? kw : 1) * pixel_bytes + step_bytes - 1) / step_bytes;
-  sums = has_w_offset(s);
+  sums = has_w_offset(s) && (learned || !bytes);  // whole weights have the offset in them
   over_rows = overhang(kh, geometry.dilation_h, geometry.pad.top, geometry.pad.bottom);
   over_cols = overhang(kw, geometry.dilation_w, geometry.pad.left, geometry.pad.right);
-  if (!learned) {
+  if (bytes && !learned) {
+    factor = {1};
+    values_of(s, outcome.shift);
+  } else if (!learned) {
     factor = factors_of(s, planes, outcome.shift);
     for (int64_t j = 0; j < planes; ++j)
       sum_factor.push_back(whole(s.w_offset[0]) * whole(s.a_basis[static_cast<size_t>(j)]));

@@ -30,7 +30,9 @@ class Pending {
     if (at_ == end_) return;
     const int32_t* const sums = sums_[turn_] + (at_ - first_) * amx::kPixels * kRow;
     pixel_ = places_.put_run(place_, pixel_, kMost, [&](int64_t pixel, int64_t row, int64_t col, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) put(sums + (pixel + i) * kRow, {row * k_.cols + col + i, row, col + i});
+      const Pixel at{row * k_.cols + col, row, col};
+      if (n == kMost) return put<kMost>(sums + pixel * kRow, at);
+      for (int64_t i = 0; i < n; ++i) put<1>(sums + (pixel + i) * kRow, {at.number + i, row, col + i});
     });
     if (pixel_ < places_.pixels()) return;
     ++at_;
@@ -41,27 +43,114 @@ class Pending {
   }
 
  private:
-  static constexpr int64_t kMost = 4, kRow = NV * kLanes, kPlane = 4 / NV * amx::kPixels * kRow;
+  static constexpr int kMost = 4;
+  static constexpr int64_t kRow = NV * kLanes, kPlane = 4 / NV * amx::kPixels * kRow;
 
-  void put(const int32_t* sums, const Pixel& pixel) const {
-    const Target to{k_, pixel, 0, k_.n};
-    if (k_.outcome.learned) return put_learned(sums, to);
-    V raw[NV];
-    for (int v = 0; v < NV; ++v) raw[v] = load_v(sums + v * kLanes);
-    if (!k_.outcome.narrow) return finish_integer<NV>(to, raw);
-    Narrow<NV, false> acc;
-    acc.half[0] = narrow(part(raw, 0), part(raw, 1));
-    finish_narrow<NV, false>(to, acc, cuts_);
-  }
-  void put_learned(const int32_t* sums, const Target& to) const {
+  /// The next H pixels of a row.
+  template <int H>
+  [[gnu::always_inline]] void put(const int32_t* sums, const Pixel& pixel) const {
     const Outcome& o = k_.outcome;
-    F r[NV];
-    for (int v = 0; v < NV; ++v) r[v] = load_f(o.offset + v * kLanes);
+    if (o.learned) return put_learned<H>(sums, pixel);
+    V acc[H][NV];
+    for (int h = 0; h < H; ++h)
+      for (int v = 0; v < NV; ++v) acc[h][v] = load_v(sums + h * kRow + v * kLanes);
+    if (o.narrow && NV == 2 && o.cuts > 0) return put_narrow<H>(acc, pixel);
+    for (int h = 0; h < H; ++h) finish_integer<NV>(target(pixel, h), acc[h]);
+  }
+  Target target(const Pixel& pixel, int64_t h) const {
+    return {k_, {pixel.number + h, pixel.row, pixel.col + h}, 0, k_.n};
+  }
+  uint8_t* codes_at(const Pixel& pixel, int64_t h) const { return static_cast<uint8_t*>(k_.y) + target(pixel, h).to(); }
+
+  /// As finish_narrow, in the order of the channels.
+  template <int H>
+  [[gnu::always_inline]] void put_narrow(const V (&raw)[H][NV], const Pixel& pixel) const {
+    const Outcome& o = k_.outcome;
+    S acc[H];
+    for (int h = 0; h < H; ++h) acc[h] = shift_left_s(in_order(narrow(raw[h][0], raw[h][NV - 1])), o.shift);
+    if (o.border)
+      for (int h = 0; h < H; ++h) {
+        const int32_t* const border = o.border + k_.at[pixel.number + h];
+        acc[h] = add_s(acc[h], in_order(narrow(load_v(border), load_v(border + kLanes))));
+      }
+    if (o.flip)
+      for (int h = 0; h < H; ++h) acc[h] = xor_s(acc[h], cuts_.flip.half[0]);
+    if (o.cuts == 1) {
+      const __m256i below = _mm256_set1_epi8(static_cast<char>(o.codes[0])),
+                    above = _mm256_set1_epi8(static_cast<char>(o.codes[1]));
+      for (int h = 0; h < H; ++h) {
+        const __mmask32 reached = _mm512_cmpge_epi16_mask(acc[h], cuts_.cut[0].half[0]);
+        store_half(codes_at(pixel, h), _mm256_mask_blend_epi8(reached, below, above));
+      }
+      return;
+    }
+    S level[H];
+    for (int h = 0; h < H; ++h) level[h] = spread_s(0);
+    for (int64_t l = 0; l < o.cuts; ++l)
+      for (int h = 0; h < H; ++h) level[h] = count_ge_s(level[h], acc[h], cuts_.cut[l].half[0]);
+    for (int h = 0; h < H; ++h) store_half(codes_at(pixel, h), coded(_mm512_cvtepi16_epi8(level[h])));
+  }
+
+  template <int H>
+  [[gnu::always_inline]] void put_learned(const int32_t* sums, const Pixel& pixel) const {
+    const Outcome& o = k_.outcome;
+    F r[H][NV];
+    for (int v = 0; v < NV; ++v) {
+      const F offset = load_f(o.offset + v * kLanes);
+      for (int h = 0; h < H; ++h) r[h][v] = offset;
+    }
     for (int64_t i = 0; i < count_; ++i)
+      for (int v = 0; v < NV; ++v) {
+        const F factor = load_f(o.real_factor + i * o.stride + v * kLanes);
+        for (int h = 0; h < H; ++h) {
+          const F count = to_f(load_v(sums + i * kPlane + h * kRow + v * kLanes));
+          r[h][v] = add_f(r[h][v], mul_f(count, factor));
+        }
+      }
+    if (o.kind != Outcome::kLevels || H == 1) {
+      for (int h = 0; h < H; ++h) finish_learned<NV>(target(pixel, h), r[h]);
+      return;
+    }
+    add_terms<H>(r, pixel);
+    V level[H][NV];
+    for (int h = 0; h < H; ++h)
+      for (int v = 0; v < NV; ++v) level[h][v] = spread_v(0);
+    for (int64_t l = 0; l < o.cuts; ++l) {
+      const F threshold = spread_f(o.threshold[l]);
+      for (int h = 0; h < H; ++h)
+        for (int v = 0; v < NV; ++v) level[h][v] = count_gt(level[h][v], r[h][v], threshold);
+    }
+    if constexpr (NV == 2) {
+      for (int h = 0; h < H; ++h)
+        store_half(codes_at(pixel, h), coded(_mm512_cvtepi16_epi8(in_order(narrow(level[h][0], level[h][NV - 1])))));
+    } else {
+      for (int h = 0; h < H; ++h) store_codes<NV>(codes_at(pixel, h), level[h], k_.n, o.codes);
+    }
+  }
+  /// What follows the terms of the counts, as in finish_learned.
+  template <int H>
+  [[gnu::always_inline]] void add_terms(F (&r)[H][NV], const Pixel& pixel) const {
+    const Outcome& o = k_.outcome;
+    for (int64_t j = 0; o.sum_factor && j < k_.a_bits; ++j) {
+      const int32_t* const sums = k_.sums + j * k_.sum_plane + pixel.number;
+      for (int v = 0; v < NV; ++v) {
+        const F factor = load_f(o.sum_factor + j * o.stride + v * kLanes);
+        for (int h = 0; h < H; ++h) r[h][v] = add_f(r[h][v], mul_f(spread_f(static_cast<float>(sums[h])), factor));
+      }
+    }
+    if (!o.real_border) return;
+    for (int h = 0; h < H; ++h)
       for (int v = 0; v < NV; ++v)
-        r[v] = add_f(r[v], mul_f(to_f(load_v(sums + i * kPlane + v * kLanes)),
-                                 load_f(o.real_factor + i * o.stride + v * kLanes)));
-    finish_learned<NV>(to, r);
+        r[h][v] = add_f(r[h][v], load_f(o.real_border + k_.at[pixel.number + h] + v * kLanes));
+  }
+
+  __m256i coded(__m256i levels) const {
+    const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(k_.outcome.codes));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), levels);
+  }
+  void store_half(uint8_t* to, __m256i bytes) const {
+    if (k_.n == 32) return _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes);
+    _mm256_mask_storeu_epi8(to, static_cast<__mmask32>(first_bytes(k_.n)), bytes);
   }
   void enter() {
     if (at_ == end_) return;
@@ -71,7 +160,7 @@ class Pending {
 
   const Correlate& k_;
   const amx::Places& places_;
-  NarrowCuts<NV> cuts_;
+  NarrowCuts<NV, true> cuts_;
   int64_t count_;
   int64_t first_ = 0, at_ = 0, end_ = 0, pixel_ = 0;
   int turn_ = 0;
