@@ -16,7 +16,9 @@ template <int NV>
 class Pending {
  public:
   Pending(const Correlate& k, const amx::Places& places)
-      : k_(k), places_(places), cuts_(k.outcome, 0), count_(k.w_bits * k.a_bits) {}
+      : k_(k), places_(places), cuts_(k.outcome, 0), count_(k.w_bits * k.a_bits) {
+    for (int64_t l = 0; l <= k.outcome.cuts; ++l) codes_[l] = _mm256_set1_epi8(static_cast<char>(k.outcome.codes[l]));
+  }
   /// Of plane `plane` of the places that are summed up now.
   int32_t* sums(int64_t plane) { return sums_[turn_ ^ 1] + plane * kPlane; }
   /// What was summed up goes out, and other sums begin.
@@ -60,7 +62,6 @@ class Pending {
   Target target(const Pixel& pixel, int64_t h) const {
     return {k_, {pixel.number + h, pixel.row, pixel.col + h}, 0, k_.n};
   }
-  uint8_t* codes_at(const Pixel& pixel, int64_t h) const { return static_cast<uint8_t*>(k_.y) + target(pixel, h).to(); }
 
   /// As finish_narrow, in the order of the channels.
   template <int H>
@@ -75,20 +76,7 @@ class Pending {
       }
     if (o.flip)
       for (int h = 0; h < H; ++h) acc[h] = xor_s(acc[h], cuts_.flip.half[0]);
-    if (o.cuts == 1) {
-      const __m256i below = _mm256_set1_epi8(static_cast<char>(o.codes[0])),
-                    above = _mm256_set1_epi8(static_cast<char>(o.codes[1]));
-      for (int h = 0; h < H; ++h) {
-        const __mmask32 reached = _mm512_cmpge_epi16_mask(acc[h], cuts_.cut[0].half[0]);
-        store_half(codes_at(pixel, h), _mm256_mask_blend_epi8(reached, below, above));
-      }
-      return;
-    }
-    S level[H];
-    for (int h = 0; h < H; ++h) level[h] = spread_s(0);
-    for (int64_t l = 0; l < o.cuts; ++l)
-      for (int h = 0; h < H; ++h) level[h] = count_ge_s(level[h], acc[h], cuts_.cut[l].half[0]);
-    for (int h = 0; h < H; ++h) store_half(codes_at(pixel, h), coded(_mm512_cvtepi16_epi8(level[h])));
+    put_levels<H>(pixel, [&](int h, int64_t l) { return _mm512_cmpge_epi16_mask(acc[h], cuts_.cut[l].half[0]); });
   }
 
   template <int H>
@@ -112,20 +100,11 @@ class Pending {
       return;
     }
     add_terms<H>(r, pixel);
-    V level[H][NV];
-    for (int h = 0; h < H; ++h)
-      for (int v = 0; v < NV; ++v) level[h][v] = spread_v(0);
-    for (int64_t l = 0; l < o.cuts; ++l) {
+    put_levels<H>(pixel, [&](int h, int64_t l) {
       const F threshold = spread_f(o.threshold[l]);
-      for (int h = 0; h < H; ++h)
-        for (int v = 0; v < NV; ++v) level[h][v] = count_gt(level[h][v], r[h][v], threshold);
-    }
-    if constexpr (NV == 2) {
-      for (int h = 0; h < H; ++h)
-        store_half(codes_at(pixel, h), coded(_mm512_cvtepi16_epi8(in_order(narrow(level[h][0], level[h][NV - 1])))));
-    } else {
-      for (int h = 0; h < H; ++h) store_codes<NV>(codes_at(pixel, h), level[h], k_.n, o.codes);
-    }
+      const __mmask16 high = NV == 1 ? 0 : _mm512_cmp_ps_mask(r[h][NV - 1], threshold, _CMP_GT_OQ);
+      return _mm512_kunpackw(high, _mm512_cmp_ps_mask(r[h][0], threshold, _CMP_GT_OQ));
+    });
   }
   /// What follows the terms of the counts, as in finish_learned.
   template <int H>
@@ -144,13 +123,20 @@ class Pending {
         r[h][v] = add_f(r[h][v], load_f(o.real_border + k_.at[pixel.number + h] + v * kLanes));
   }
 
-  __m256i coded(__m256i levels) const {
-    const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(k_.outcome.codes));
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), levels);
-  }
-  void store_half(uint8_t* to, __m256i bytes) const {
-    if (k_.n == 32) return _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes);
-    _mm256_mask_storeu_epi8(to, static_cast<__mmask32>(first_bytes(k_.n)), bytes);
+  /// Codes of levels, of which reached(pixel, l) tells whether cut l, and with it all before, is reached.
+  template <int H, class Reached>
+  [[gnu::always_inline]] void put_levels(const Pixel& pixel, const Reached& reached) const {
+    __m256i codes[H];
+    for (int h = 0; h < H; ++h) codes[h] = codes_[0];
+    for (int64_t l = 0; l < k_.outcome.cuts; ++l)
+      for (int h = 0; h < H; ++h) codes[h] = _mm256_mask_mov_epi8(codes[h], reached(h, l), codes_[l + 1]);
+    uint8_t* to = static_cast<uint8_t*>(k_.y) + target(pixel, 0).to();
+    for (int h = 0; h < H; ++h, to += k_.y_col) {
+      if (k_.n == 32)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), codes[h]);
+      else
+        _mm256_mask_storeu_epi8(to, static_cast<__mmask32>(first_bytes(k_.n)), codes[h]);
+    }
   }
   void enter() {
     if (at_ == end_) return;
@@ -161,6 +147,7 @@ class Pending {
   const Correlate& k_;
   const amx::Places& places_;
   NarrowCuts<NV, true> cuts_;
+  __m256i codes_[kMostCuts + 1];
   int64_t count_;
   int64_t first_ = 0, at_ = 0, end_ = 0, pixel_ = 0;
   int turn_ = 0;
@@ -209,24 +196,42 @@ void bytes_of(const Correlate& k) {
 
 void bytes(const Correlate& k) { k.n <= kLanes ? bytes_of<1>(k) : bytes_of<2>(k); }
 
+/// Whole codes of a pixel, and their sum.
+int32_t spread_codes(const uint8_t* x, int64_t channels, V mask, uint8_t* to) {
+  V sum = _mm512_setzero_si512();
+  for (int64_t c = 0; c < channels; c += 64) {
+    const __mmask64 there = first_bytes(channels - c);
+    const V codes = _mm512_and_si512(_mm512_maskz_loadu_epi8(there, x + c), mask);
+    _mm512_mask_storeu_epi8(to + c, there, codes);
+    sum = _mm512_add_epi64(sum, _mm512_sad_epu8(codes, _mm512_setzero_si512()));
+  }
+  return static_cast<int32_t>(_mm512_reduce_add_epi64(sum));
+}
+
+/// One bit of the codes of a pixel, and how often it is set.
+int32_t spread_bits(const uint8_t* x, int64_t channels, V bit, uint8_t* to) {
+  int32_t sum = 0;
+  for (int64_t c = 0; c < channels; c += 64) {
+    const __mmask64 there = first_bytes(channels - c);
+    const __mmask64 set = _mm512_test_epi8_mask(_mm512_maskz_loadu_epi8(there, x + c), bit);
+    _mm512_mask_storeu_epi8(to + c, there, _mm512_maskz_set1_epi8(set, 1));
+    sum += __builtin_popcountll(set);
+  }
+  return sum;
+}
+
 void spread(const Pixels& p) {
-  for (int64_t i = 0; i < p.pixels; ++i)
+  const bool whole = p.planes == 1 && p.a_bits > 1;
+  for (int64_t i = 0; i < p.pixels; ++i) {
+    const uint8_t* x = p.x + i * p.x_pitch;
+    uint8_t* to = p.to + i * p.to_pitch;
     for (int j = 0; j < p.planes; ++j) {
-      const uint8_t* x = p.x + i * p.x_pitch;
-      uint8_t* to = p.to + i * p.to_pitch + j * p.to_plane;
-      const int first_bit = p.planes == 1 ? 0 : j, bits = p.planes == 1 ? p.a_bits : 1;
-      const V mask = _mm512_set1_epi8(static_cast<char>(((1 << bits) - 1) << first_bit));
-      V sum = _mm512_setzero_si512();
-      for (int64_t c = 0; c < p.channels; c += 64) {
-        const __mmask64 there = first_bytes(p.channels - c);
-        const V codes = _mm512_and_si512(_mm512_maskz_loadu_epi8(there, x + c), mask);
-        // Bits of the bytes above stay away: the mask has left none.
-        const V values = _mm512_srli_epi16(codes, static_cast<unsigned>(first_bit));
-        _mm512_mask_storeu_epi8(to + c, there, values);
-        sum = _mm512_add_epi64(sum, _mm512_sad_epu8(values, _mm512_setzero_si512()));
-      }
-      if (p.sums) p.sums[j * p.sum_plane + i] = static_cast<int32_t>(_mm512_reduce_add_epi64(sum));
+      const V mask = _mm512_set1_epi8(static_cast<char>(whole ? (1 << p.a_bits) - 1 : 1 << j));
+      const int32_t sum =
+          whole ? spread_codes(x, p.channels, mask, to) : spread_bits(x, p.channels, mask, to + j * p.to_plane);
+      if (p.sums) p.sums[j * p.sum_plane + i] = sum;
     }
+  }
 }
 
 constexpr Kernels with_bytes() {
