@@ -24,6 +24,8 @@ class Registers {
     for (int tile = 0; tile < 4; ++tile) shape(tile, pixels, 4 * kChannels);
     for (int tile = 4; tile < 6; ++tile) shape(tile, pixels, 4 * quads);
     for (int tile = 6; tile < 8; ++tile) shape(tile, quads, 4 * kChannels);
+    // GCC 12 believes that only the first bytes are read.
+    __asm__ volatile("" : : "r"(&layout) : "memory");
     _tile_loadconfig(&layout);
   }
   Registers(const Registers&) = delete;
@@ -147,6 +149,11 @@ class Places {
     int64_t row, col;
     int64_t skip;  ///< pixels that the place before has too
   };
+  /// Neighbours in a row of the rectangle.
+  struct Run {
+    int64_t pixel = 0;  ///< the first one's number in its place
+    int64_t row = 0, col = 0, pixels = 0;
+  };
 
   /// Pixel (row, col) lies row * row_bytes + col * col_bytes from the first.
   Places(int64_t rows, int64_t cols, int64_t row_bytes, int64_t col_bytes) : cols_(cols), wide_(cols) {
@@ -168,15 +175,15 @@ class Places {
     const int64_t first = least(i * pixels_, total_ - pixels_);
     return {first / wide_, first % wide_, i * pixels_ - first};
   }
-  /// Calls put(pixel of the place, row, col, number) for runs of at most `most` neighbours in a row of the rectangle,
-  /// from `pixel` on, until the first; returns the pixel behind it.
-  template <class Put>
-  int64_t put_run(const Place& place, int64_t pixel, int64_t most, const Put& put) const {
-    const int64_t at = place.col + pixel, row = place.row + at / wide_, col = at % wide_;
-    if (col >= cols_) return pixel + wide_ - col;
-    const int64_t n = least(most, least(pixels_ - pixel, cols_ - col));
-    put(pixel, row, col, n);
-    return pixel + n;
+  /// The first run of place i from `pixel` on; none, if there are no pixels of the rectangle left.
+  Run run(int64_t i, int64_t pixel) const {
+    const Place place = (*this)[i];
+    const int64_t from = pixel < place.skip ? place.skip : pixel, at = place.col + from;
+    Run run{from, place.row + at / wide_, at % wide_};
+    if (run.col >= cols_) run.pixel += wide_ - run.col, run.col = 0, ++run.row;
+    run.pixels = least(pixels_ - run.pixel, cols_ - run.col);
+    if (run.pixels < 0) run.pixels = 0;
+    return run;
   }
 
  private:
@@ -186,6 +193,37 @@ class Places {
   int64_t cols_, wide_;  ///< of the rectangle; places from a row to the next
   int64_t pixels_, per_row_, count_;
   int64_t total_ = 0;  ///< pixels of the long row; 0: none
+};
+
+/// Walks over the pixels of some places.
+class Walk {
+ public:
+  explicit Walk(const Places& places) : places_(places) {}
+  void start(int64_t first, int64_t count) {
+    first_ = at_ = first, end_ = first + count;
+    run_ = {};
+    if (count > 0) run_ = places_.run(at_, 0);
+    find();
+  }
+  /// What is left of the run: none at the end of all.
+  const Places::Run& run() const { return run_; }
+  /// The number of its first pixel, counted over all places from the first.
+  int64_t number() const { return (at_ - first_) * kPixels + run_.pixel; }
+  void go_on(int64_t pixels) {
+    run_.pixel += pixels, run_.col += pixels, run_.pixels -= pixels;
+    if (run_.pixels > 0) return;
+    run_ = places_.run(at_, run_.pixel);
+    find();
+  }
+
+ private:
+  void find() {
+    while (run_.pixels == 0 && at_ != end_ && ++at_ != end_) run_ = places_.run(at_, 0);
+  }
+
+  const Places& places_;
+  int64_t first_ = 0, at_ = 0, end_ = 0;
+  Places::Run run_;
 };
 
 }  // namespace nibble::amx

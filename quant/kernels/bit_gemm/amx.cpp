@@ -16,7 +16,7 @@ template <int NV>
 class Pending {
  public:
   Pending(const Correlate& k, const amx::Places& places)
-      : k_(k), places_(places), cuts_(k.outcome, 0), count_(k.w_bits * k.a_bits) {
+      : k_(k), walk_(places), cuts_(k.outcome, 0), count_(k.w_bits * k.a_bits) {
     for (int64_t l = 0; l <= k.outcome.cuts; ++l) codes_[l] = _mm256_set1_epi8(static_cast<char>(k.outcome.codes[l]));
   }
   /// Of plane `plane` of the places that are summed up now.
@@ -24,24 +24,23 @@ class Pending {
   /// What was summed up goes out, and other sums begin.
   void start(int64_t first, int64_t count) {
     turn_ ^= 1;
-    at_ = first_ = first, end_ = first + count;
-    enter();
+    walk_.start(first, count);
   }
-  /// A few pixels: what vectors do while tiles multiply once.
+  /// A few pixels: what vectors do while tiles multiply.
   [[gnu::noinline]] void some() {
-    if (at_ == end_) return;
-    const int32_t* const sums = sums_[turn_] + (at_ - first_) * amx::kPixels * kRow;
-    pixel_ = places_.put_run(place_, pixel_, kMost, [&](int64_t pixel, int64_t row, int64_t col, int64_t n) {
-      const Pixel at{row * k_.cols + col, row, col};
-      if (n == kMost) return put<kMost>(sums + pixel * kRow, at);
-      for (int64_t i = 0; i < n; ++i) put<1>(sums + (pixel + i) * kRow, {at.number + i, row, col + i});
-    });
-    if (pixel_ < places_.pixels()) return;
-    ++at_;
-    enter();
+    const amx::Places::Run& run = walk_.run();
+    if (run.pixels == 0) return;
+    const int32_t* const sums = sums_[turn_] + walk_.number() * kRow;
+    const Pixel pixel{run.row * k_.cols + run.col, run.row, run.col};
+    if (run.pixels >= kMost) {
+      put<kMost>(sums, pixel);
+      return walk_.go_on(kMost);
+    }
+    put<1>(sums, pixel);
+    walk_.go_on(1);
   }
   void all() {
-    while (at_ != end_) some();
+    while (walk_.run().pixels != 0) some();
   }
 
  private:
@@ -138,20 +137,12 @@ class Pending {
         _mm256_mask_storeu_epi8(to, static_cast<__mmask32>(first_bytes(k_.n)), codes[h]);
     }
   }
-  void enter() {
-    if (at_ == end_) return;
-    place_ = places_[at_];
-    pixel_ = place_.skip;
-  }
-
   const Correlate& k_;
-  const amx::Places& places_;
+  amx::Walk walk_;
   NarrowCuts<NV, true> cuts_;
   __m256i codes_[kMostCuts + 1];
   int64_t count_;
-  int64_t first_ = 0, at_ = 0, end_ = 0, pixel_ = 0;
   int turn_ = 0;
-  amx::Places::Place place_{};
   alignas(64) int32_t sums_[2][kMostByteSums * kPlane];
 };
 
