@@ -138,10 +138,8 @@ int8::Int8ConvSpec Int8ConvLayer::spec(const Padding& pad) const {
   e.zero = o.coding.zero;
   e.lo = o.lo;
   e.hi = o.hi;
-  if (!o.reals.adds) {  // else they bound the sum
-    e.least = o.reals.lower();
-    e.most = o.reals.upper();
-  }
+  e.least = o.reals.lower();
+  e.most = o.reals.upper();
   return spec;
 }
 
@@ -165,15 +163,16 @@ Tensor Int8ConvLayer::compute(Inputs in) {
                rows ? "(N, " : "(N, H, W, ", o.in, "), got ", x.shape());
   const int64_t n = x.dim(0), h = rows ? 1 : x.dim(1), w = rows ? 1 : x.dim(2);
   const Padding pad = o.padding(h, w);
-  Tensor y = new_output(*this, o.output(n, h, w, pad), o.real ? DType::f32 : DType::u8);
-  if (float_ != nullptr)
+  const Tensor y = new_output(*this, o.output(n, h, w, pad), o.real ? DType::f32 : DType::u8);
+  const Tensor term = o.reals.adds ? in[1] : Tensor();
+  if (o.reals.adds) check_term(*this, term, rows ? Shape{n, o.out} : y.shape());
+  if (float_ != nullptr) {
     float_->run(x.view({n, h, w, o.in}), pad, y);
-  else
-    run_plan(*plan_for(pad), x.view({n, h, w, o.in}), y);
-  if (rows) y = y.view({n, o.out});
-  if (o.reals.adds) check_term(*this, in[1], y.shape());
-  if (o.real && (o.reals.adds || float_ != nullptr)) o.reals.finish(y, o.reals.adds ? in[1] : Tensor());
-  return y;
+    if (o.real) o.reals.finish(y, term);
+  } else {
+    run_plan(*plan_for(pad), x.view({n, h, w, o.in}), y, o.reals.adds ? term.data<float>().data() : nullptr);
+  }
+  return rows ? y.view({n, o.out}) : y;
 }
 
 std::string Int8ConvLayer::signature() const {

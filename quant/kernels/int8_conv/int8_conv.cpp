@@ -20,11 +20,17 @@ struct Block {
   int64_t image = 0, images = 1, row = 0, rows = 0;
 };
 
+/// Where outputs go, and what is added to them.
+struct Target {
+  uint8_t* y;
+  const float* add;  ///< null: nothing
+};
+
 /// The work of one part on one block.
 class Worker {
  public:
-  Worker(const Frame& frame, const uint8_t* x, void* y, std::byte* scratch)
-      : f_(frame), p_(*frame.plan), x_(x), y_(static_cast<uint8_t*>(y)) {
+  Worker(const Frame& frame, const uint8_t* x, const Target& to, std::byte* scratch)
+      : f_(frame), p_(*frame.plan), x_(x), to_(to) {
     seg_ = reinterpret_cast<int64_t*>(scratch);
     const std::span<int64_t> seg(seg_, static_cast<size_t>(f_.segs));
     f_.fill_segments(seg);
@@ -79,7 +85,10 @@ class Worker {
     const ConvGeometry& g = p_.geometry;
     const uint8_t* x = p_.copied ? copy_ + image * f_.copy_bytes(b.rows)
                                  : input(b, image) + b.row * g.stride_h * f_.w * p_.in + group * p_.group_in;
-    uint8_t* y = y_ + (((b.image + image) * f_.oh + b.row) * f_.ow * p_.out + panel.channel) * f_.output_bytes;
+    const int64_t first = ((b.image + image) * f_.oh + b.row) * f_.ow * p_.out + panel.channel;
+    uint8_t* y = to_.y + first * f_.output_bytes;
+    Outcome outcome = p_.outcome_of(panel);
+    outcome.add = to_.add ? to_.add + first : nullptr;
     const int64_t x_row = f_.row_bytes * g.stride_h, x_col = f_.col_bytes * g.stride_w;
     if (p_.depthwise) {
       p_.kernels->depthwise({.x = x,
@@ -94,7 +103,7 @@ class Worker {
                              .rows = b.rows,
                              .cols = f_.ow,
                              .n = p_.out,
-                             .outcome = p_.outcome_of(panel)});
+                             .outcome = outcome});
       return;
     }
     const int32_t* x_sum = p_.sums ? window_sums_ + image * b.rows * f_.ow : nullptr;
@@ -112,7 +121,7 @@ class Worker {
                             .rows = b.rows,
                             .cols = f_.ow,
                             .n = panel.n,
-                            .outcome = p_.outcome_of(panel)});
+                            .outcome = outcome});
       return;
     }
     const auto kernel = p_.in_runs ? p_.kernels->correlate_runs : p_.kernels->correlate;
@@ -133,13 +142,13 @@ class Worker {
             .rows = b.rows,
             .cols = f_.ow,
             .n = panel.n,
-            .outcome = p_.outcome_of(panel)});
+            .outcome = outcome});
   }
 
   const Frame& f_;
   const Int8ConvPlan& p_;
   const uint8_t* x_;
-  uint8_t* y_;
+  Target to_;
   int64_t* seg_;
   uint8_t* copy_;
   int32_t *sums_, *window_sums_;
@@ -154,8 +163,8 @@ struct Share {
 Share share(int64_t n, int part, int parts) { return {n * part / parts, n * (part + 1) / parts}; }
 
 /// Rows [begin, end) of all images, panels [first, last).
-void run_rows(const Frame& f, const uint8_t* x, void* y, Share rows, Share panels, std::byte* scratch) {
-  Worker worker(f, x, y, scratch);
+void run_rows(const Frame& f, const uint8_t* x, const Target& to, Share rows, Share panels, std::byte* scratch) {
+  Worker worker(f, x, to, scratch);
   for (int64_t t = rows.begin; t < rows.end;) {
     Block b{.image = t / f.oh, .images = 1, .row = t % f.oh, .rows = 0};
     if (b.row == 0 && rows.end - t >= f.oh && f.block_rows == f.oh) {
@@ -169,30 +178,33 @@ void run_rows(const Frame& f, const uint8_t* x, void* y, Share rows, Share panel
   }
 }
 
-void run_frame(const Frame& f, const uint8_t* x, int64_t batch, void* y, int part, int parts, std::byte* scratch) {
+void run_frame(const Frame& f, const uint8_t* x, int64_t batch, const Target& to, int part, int parts,
+               std::byte* scratch) {
   const auto panels = static_cast<int64_t>(f.plan->panels.size());
   const int64_t rows = batch * f.oh;
   // Few rows: sharing them would leave threads idle, and each would read all weights.
-  if (rows < 8 * parts && panels >= parts) return run_rows(f, x, y, {0, rows}, share(panels, part, parts), scratch);
+  if (rows < 8 * parts && panels >= parts) return run_rows(f, x, to, {0, rows}, share(panels, part, parts), scratch);
   // Kernels work on pairs of rows.
   const Share pairs = share((rows + 1) / 2, part, parts);
-  run_rows(f, x, y, {pairs.begin * 2, std::min(rows, pairs.end * 2)}, {0, panels}, scratch);
+  run_rows(f, x, to, {pairs.begin * 2, std::min(rows, pairs.end * 2)}, {0, panels}, scratch);
 }
 
 /// A matrix product as an image of kernels->pixels columns; the pixels that are left are a row of their own.
-void run_pointwise(const Int8ConvPlan& plan, const uint8_t* x, int64_t pixels, void* y, int part, int parts,
+void run_pointwise(const Int8ConvPlan& plan, const uint8_t* x, int64_t pixels, const Target& to, int part, int parts,
                    std::byte* scratch) {
   const int64_t cols = std::min(plan.kernels->pixels, pixels), rows = pixels / cols, rest = pixels - rows * cols;
-  run_frame(Frame(plan, rows, cols, 1), x, 1, y, part, parts, scratch);
+  run_frame(Frame(plan, rows, cols, 1), x, 1, to, part, parts, scratch);
   const int64_t done = rows * cols;
   if (rest > 0 && part == parts - 1)
     run_frame(Frame(plan, 1, rest, 1), x + done * plan.in, 1,
-              static_cast<uint8_t*>(y) + done * plan.out * (plan.output == Epilogue::Output::codes ? 1 : 4), 0, 1,
-              scratch);
+              {to.y + done * plan.out * (plan.output == Epilogue::Output::codes ? 1 : 4),
+               to.add ? to.add + done * plan.out : nullptr},
+              0, 1, scratch);
 }
 
-void check_images(int64_t batch, int64_t h, int64_t w) {
+void check_run(const Int8ConvPlan& plan, int64_t batch, int64_t h, int64_t w, const float* add) {
   NIBBLE_CHECK(batch >= 0 && h >= 1 && w >= 1, "int8 convolution: batch ", batch, ", image ", h, "x", w);
+  NIBBLE_CHECK(!add || plan.output == Epilogue::Output::reals, "int8 convolution: only to reals something is added");
 }
 
 }  // namespace
@@ -235,16 +247,18 @@ int64_t Int8Conv::scratch_bytes(int64_t h, int64_t w, int64_t batch) const {
 }
 
 void Int8Conv::run_part(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, int part, int parts,
-                        std::byte* scratch) const {
+                        std::byte* scratch, const float* add) const {
   NIBBLE_CHECK(part >= 0 && part < parts, "int8 convolution: part ", part, " of ", parts);
-  check_images(batch, h, w);
+  check_run(*plan_, batch, h, w, add);
   if (batch == 0) return;
-  if (plan_->pointwise) return run_pointwise(*plan_, x, batch * h * w, y, part, parts, scratch);
-  run_frame(Frame(*plan_, h, w, batch), x, batch, y, part, parts, scratch);
+  const Target to{static_cast<uint8_t*>(y), add};
+  if (plan_->pointwise) return run_pointwise(*plan_, x, batch * h * w, to, part, parts, scratch);
+  run_frame(Frame(*plan_, h, w, batch), x, batch, to, part, parts, scratch);
 }
 
-void Int8Conv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch) const {
-  check_images(batch, h, w);
+void Int8Conv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch,
+                   const float* add) const {
+  check_run(*plan_, batch, h, w, add);
   std::optional<Frame> frame;
   if (!plan_->pointwise) frame.emplace(*plan_, h, w, batch);
   const int64_t each = frame ? frame->scratch_bytes : Frame::pointwise_scratch_bytes(*plan_);
@@ -252,6 +266,7 @@ void Int8Conv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* 
   NIBBLE_CHECK(room >= 1, "int8 convolution: scratch of ", scratch.size(), " bytes, expected at least ", each);
   NIBBLE_CHECK(reinterpret_cast<uintptr_t>(scratch.data()) % 8 == 0, "int8 convolution: scratch is not aligned to 8");
   if (batch == 0) return;
+  const Target to{static_cast<uint8_t*>(y), add};
   // Starting a thread and waiting for it takes as long as this many multiply-adds.
   constexpr double kWorthAThread = 1 << 17;
   const auto taps =
@@ -264,9 +279,9 @@ void Int8Conv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* 
     for (int64_t part = lo; part < hi; ++part) {
       std::byte* const mine = scratch.data() + part * each;
       if (frame)
-        run_frame(*frame, x, batch, y, static_cast<int>(part), parts, mine);
+        run_frame(*frame, x, batch, to, static_cast<int>(part), parts, mine);
       else
-        run_pointwise(*plan_, x, pixels, y, static_cast<int>(part), parts, mine);
+        run_pointwise(*plan_, x, pixels, to, static_cast<int>(part), parts, mine);
     }
   });
 }

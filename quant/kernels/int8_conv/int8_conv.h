@@ -24,8 +24,8 @@ namespace nibble::int8 {
 ///           in f32, every operation rounded by itself (no fused multiply-add)
 struct Epilogue {
   enum class Rule { fixed, real };
-  /// codes: u8, as above. accumulators: i32, acc itself; no lists are needed. reals: f32, the r of rule real, then
-  /// least unless that is greater, then most unless that is less.
+  /// codes: u8, as above. accumulators: i32, acc itself; no lists are needed. reals: f32, the r of rule real
+  /// plus what run() is given to add, then least unless that is greater, then most unless that is less.
   enum class Output { codes, accumulators, reals };
   Rule rule = Rule::fixed;
   Output output = Output::codes;
@@ -88,13 +88,15 @@ class Int8Conv {
   /// beyond some rows.
   int64_t scratch_bytes(int64_t h, int64_t w, int64_t batch) const;
   /// x: (batch, h, w, in_channels) codes, y: (batch, oh, ow, out_channels) of the output's type; no overlap. Uses as
-  /// many threads as the scratch has room for parts and the work is worth, at most threads(). Allocates nothing. Throws
-  /// Error if the scratch is too small for one part or not aligned to 8 bytes (64 are best).
-  void run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch) const;
+  /// many threads as the scratch has room for parts and the work is worth, at most threads(). Allocates nothing. `add`
+  /// (null: none) is of y's size and added to reals. Throws Error if the scratch is too small for one part or not
+  /// aligned to 8 bytes (64 are best), or if there is something to add to codes or accumulators.
+  void run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch,
+           const float* add = nullptr) const;
   /// Share number `part` of `parts` of the same work, on this thread, with scratch_bytes(h, w, batch) of scratch; for
   /// callers that have their own threads. The parts together write all of y, each element once.
-  void run_part(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, int part, int parts,
-                std::byte* scratch) const;
+  void run_part(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, int part, int parts, std::byte* scratch,
+                const float* add = nullptr) const;
 
  private:
   std::shared_ptr<const detail::Int8ConvPlan> plan_;

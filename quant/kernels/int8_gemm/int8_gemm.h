@@ -15,7 +15,7 @@ namespace nibble::int8 {
 ///   code = clamp(v + zero, lo, hi)
 /// The arrays hold a whole number of panels.
 struct Outcome {
-  enum Kind { kFixed, kReal, kAccumulators, kReals };  ///< kReals stores the value that kReal rounds, bounded
+  enum Kind { kFixed, kReal, kAccumulators, kReals };  ///< kReals stores what kReal rounds, plus `add`, bounded
   Kind kind = kFixed;
   const int32_t* bias = nullptr;
   const int32_t* sum_weight = nullptr;  ///< null: none
@@ -30,6 +30,7 @@ struct Outcome {
   const float *scale = nullptr, *offset = nullptr;
   const float* x_sum_scale = nullptr;  ///< null: none
   int32_t zero = 0, lo = 0, hi = 255;
+  const float* add = nullptr;  ///< of kReals, at the places of y: another term; null: none
   /// Of kReals: least unless the value is greater, then most unless that is less.
   float least = -__builtin_inff(), most = __builtin_inff();
 };

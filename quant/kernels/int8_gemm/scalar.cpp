@@ -39,7 +39,8 @@ void emit(const Outcome& o, int64_t c, uint32_t raw, int32_t x_sum, void* y, int
   if (o.kind == Outcome::kAccumulators) {
     static_cast<int32_t*>(y)[at] = acc;
   } else if (o.kind == Outcome::kReals) {
-    const float r = real_value(o, c, acc, x_sum), above = r > o.least ? r : o.least;
+    const float value = real_value(o, c, acc, x_sum), r = o.add ? value + o.add[at] : value;
+    const float above = r > o.least ? r : o.least;
     static_cast<float*>(y)[at] = above < o.most ? above : o.most;
   } else {
     const int64_t v = o.kind == Outcome::kFixed ? fixed_value(o, c, acc) : round_real(real_value(o, c, acc, x_sum));

@@ -73,11 +73,12 @@ Case narrowed(Case c) {
 }
 
 template <class T>
-std::vector<T> run(const Int8Conv& conv, const Case& c, const std::vector<uint8_t>& x, int parts = 1) {
+std::vector<T> run(const Int8Conv& conv, const Case& c, const std::vector<uint8_t>& x, int parts = 1,
+                   const float* add = nullptr) {
   const Int8Conv::Extent e = conv.output(c.h, c.w);
   std::vector<T> y(static_cast<size_t>(c.batch * e.h * e.w * conv.out_channels()), T(77));
   std::vector<std::byte> scratch(static_cast<size_t>(conv.scratch_bytes(c.h, c.w, c.batch) * parts), std::byte{0xAB});
-  conv.run(x.data(), c.batch, c.h, c.w, y.data(), scratch);
+  conv.run(x.data(), c.batch, c.h, c.w, y.data(), scratch, add);
   return y;
 }
 
@@ -154,6 +155,32 @@ TEST_CASE("int8 conv: reals are bounded") {
       CAPTURE(v.name);
       CHECK((run<float>(Int8Conv(c.spec, v.name), c, x) == want.reals));
     }
+  }
+}
+
+TEST_CASE("int8 conv: another term is added to reals before they are bounded") {
+  for (Case c : {Case(5, 31, 3, square_geometry(1, 1), 2, 4, 7), Case(64, 40, 3, square_geometry(1, 1), 1, 9, 11),
+                 Case(32, 48, 1, square_geometry(), 3, 5, 5), Case(16, 16, 3, square_geometry(2, 1), 1, 9, 9)}) {
+    CAPTURE(c.spec.out_channels);
+    c.spec.epilogue.rule = Epilogue::Rule::real, c.spec.epilogue.output = Epilogue::Output::reals;
+    c.spec.epilogue.least = 0;
+    const std::vector<uint8_t> x = c.input();
+    Case unbounded = c;
+    unbounded.spec.epilogue.least = -std::numeric_limits<float>::infinity();
+    std::vector<float> want = reference_conv(unbounded.spec, x, c.batch, c.h, c.w).reals, term(want.size());
+    for (size_t i = 0; i < want.size(); ++i) {
+      term[i] = static_cast<float>(i % 29) * 7.3f - 100;
+      want[i] = std::max(want[i] + term[i], 0.f);
+    }
+    for (const auto& v : gemm_variants()) {
+      if (!cpu::has(v.needs)) continue;
+      CAPTURE(v.name);
+      CHECK((run<float>(Int8Conv(c.spec, v.name), c, x, 1, term.data()) == want));
+      const Threads pin(2);
+      CHECK((run<float>(Int8Conv(c.spec, v.name), c, x, 2, term.data()) == want));
+    }
+    c.spec.epilogue.output = Epilogue::Output::codes;
+    CHECK_THROWS_AS(run<uint8_t>(Int8Conv(c.spec), c, x, 1, term.data()), Error);
   }
 }
 
