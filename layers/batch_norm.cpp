@@ -31,7 +31,9 @@ Tensor BatchNorm::forward(Inputs in, const Pass& pass) {
                                   : batch_norm_eval(in[0], scale_, offset_, state_);
 }
 
-Tensor BatchNorm::forward_clamped(const Tensor& x, const Tensor& residual, float most) {
+Tensor BatchNorm::forward_clamped(const Tensor& x, const Tensor& residual, float most,
+                                  const std::shared_ptr<const ElementwiseOp>& then) {
+  if (then) return batch_norm_clamp_then_train(x, scale_, offset_, state_, residual, most, then);
   return batch_norm_clamp_train(x, scale_, offset_, state_, residual, most);
 }
 

@@ -7,6 +7,7 @@
 
 #include "layers/add.h"
 #include "layers/batch_norm.h"
+#include "layers/elementwise_quantizer.h"
 #include "layers/norm_clamp.h"
 #include "layers/relu.h"
 #include "layers/relu6.h"
@@ -30,18 +31,15 @@ class Finder {
     for (const std::string& name : graph.outputs()) ++readers_[name];
   }
 
-  /// The chain that ends in a clamp.
-  std::optional<Match> norm_clamp(const Node& clamp) const {
-    const std::optional<float> most = bound_of(*clamp.layer);
-    if (!most || clamp.inputs.size() != 1) return {};
-    if (const Node* norm = only_reader_of<BatchNorm>(clamp.inputs[0])) return built(*norm, nullptr, {}, clamp, *most);
-    const Node* sum = only_reader_of<Add>(clamp.inputs[0]);
-    if (sum == nullptr || sum->inputs.size() != 2) return {};
-    // Where both come from a batch norm the one of the main branch, by convention the first, is taken.
-    for (const size_t i : {size_t{0}, size_t{1}})
-      if (const Node* norm = only_reader_of<BatchNorm>(sum->inputs[i]))
-        return built(*norm, sum, sum->inputs[1 - i], clamp, *most);
-    return {};
+  /// The chain that ends in this node, by the rule for it.
+  std::optional<Match> match(const Node& last) const {
+    const auto quantizer = std::dynamic_pointer_cast<ElementwiseQuantizer>(last.layer);
+    const Node* clamp = quantizer && last.inputs.size() == 1 ? only_reader_of<Layer>(last.inputs[0]) : &last;
+    if (clamp == nullptr) return {};
+    std::optional<Chain> chain = norm_clamp(*clamp);
+    if (!chain) return {};
+    if (clamp != &last) chain->quantizer = &last;
+    return built(*chain, quantizer);
   }
 
  private:
@@ -59,15 +57,39 @@ class Finder {
     return {};
   }
 
-  static Match built(const Node& norm, const Node* sum, const std::string& residual, const Node& clamp, float most) {
-    Match match{{"norm_clamp", {norm.name}}, nullptr, norm.inputs};
-    if (sum != nullptr) {
-      match.fusion.absorbed.push_back(sum->name);
-      match.inputs.push_back(residual);
-    }
-    match.fusion.absorbed.push_back(clamp.name);
-    match.layer = std::make_shared<NormClamp>(std::static_pointer_cast<BatchNorm>(norm.layer), clamp.layer, most);
-    return match;
+  /// A batch norm, the sum behind it and what that adds, the clamp and the quantizer.
+  struct Chain {
+    const Node *norm, *sum;
+    std::string residual;
+    const Node* clamp;
+    float most;
+    const Node* quantizer;
+  };
+
+  std::optional<Chain> norm_clamp(const Node& clamp) const {
+    const std::optional<float> most = bound_of(*clamp.layer);
+    if (!most || clamp.inputs.size() != 1) return {};
+    if (const Node* norm = only_reader_of<BatchNorm>(clamp.inputs[0]))
+      return Chain{norm, nullptr, {}, &clamp, *most, nullptr};
+    const Node* sum = only_reader_of<Add>(clamp.inputs[0]);
+    if (sum == nullptr || sum->inputs.size() != 2) return {};
+    // Where both come from a batch norm the one of the main branch, by convention the first, is taken.
+    for (const size_t i : {size_t{0}, size_t{1}})
+      if (const Node* norm = only_reader_of<BatchNorm>(sum->inputs[i]))
+        return Chain{norm, sum, sum->inputs[1 - i], &clamp, *most, nullptr};
+    return {};
+  }
+
+  static Match built(const Chain& chain, std::shared_ptr<ElementwiseQuantizer> quantizer) {
+    std::vector<std::string> inputs = chain.norm->inputs;
+    if (chain.sum != nullptr) inputs.push_back(chain.residual);
+    Fusion fusion;
+    for (const Node* node : {chain.norm, chain.sum, chain.clamp, chain.quantizer})
+      if (node != nullptr) fusion.absorbed.push_back(node->name);
+    const auto layer = std::make_shared<NormClamp>(std::static_pointer_cast<BatchNorm>(chain.norm->layer),
+                                                   chain.clamp->layer, chain.most, std::move(quantizer));
+    fusion.rule = layer->type();
+    return {std::move(fusion), layer, std::move(inputs)};
   }
 
   const Graph& graph_;
@@ -81,17 +103,18 @@ FusedGraph fuse(const Graph& graph) {
   std::map<std::string, Match> matches;  // by the last node
   std::set<std::string> gone;
   for (const Node& node : graph.nodes())
-    if (std::optional<Match> match = finder.norm_clamp(node)) {
+    if (std::optional<Match> match = finder.match(node)) {
       gone.insert(match->fusion.absorbed.begin(), match->fusion.absorbed.end() - 1);
       matches.emplace(node.name, std::move(*match));
     }
   FusedGraph result{Graph(graph.input_shape()), {}};
   for (const Node& node : graph.nodes()) {
+    if (gone.contains(node.name)) continue;  // a chain can end within a longer one
     const auto match = matches.find(node.name);
     if (match != matches.end()) {
       result.graph.add(node.name, match->second.layer, match->second.inputs);
       result.fusions.push_back(match->second.fusion);
-    } else if (!gone.contains(node.name)) {
+    } else {
       result.graph.add(node.name, node.layer, node.inputs);
     }
   }

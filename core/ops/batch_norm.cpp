@@ -1,35 +1,15 @@
+#include <atomic>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "core/kernels/elementwise/dispatch.h"
 #include "core/ops.h"
 #include "core/ops/batch_norm_clamp.h"
-#include "core/ops/map.h"
+#include "core/ops/row_blocks.h"
 
 namespace nibble {
 namespace {
-
-/// The input as rows of channels, cut into blocks of rows that stay in the first-level cache between two passes. The
-/// cut depends on the shape only, so sums over blocks do not depend on the number of threads.
-struct Blocks {
-  static constexpr int64_t kElements = 8192, kFewestRows = 64;
-
-  explicit Blocks(const Tensor& x)
-      : channels(x.dim(-1)), rows(x.numel() / channels), height(std::max(kFewestRows, kElements / channels)) {}
-
-  int64_t count() const { return (rows + height - 1) / height; }
-  int64_t rows_in(int64_t block) const { return std::min(height, rows - block * height); }
-
-  /// body(block, offset of its first element, its rows), from several threads.
-  template <class Body>
-  void each(const Body& body) const {
-    parallel_for(0, count(), std::max<int64_t>(1, kElementGrain / (height * channels)), [&](int64_t lo, int64_t hi) {
-      for (int64_t block = lo; block < hi; ++block) body(block, block * height * channels, rows_in(block));
-    });
-  }
-
-  int64_t channels, rows, height;
-};
 
 const float* values(const Tensor& t) { return t.data<float>().data(); }
 
@@ -55,7 +35,7 @@ struct Moments {
   std::vector<double> mean, squares;
 };
 
-Moments moments_of(const Tensor& x, const Blocks& blocks) {
+Moments moments_of(const Tensor& x, const RowBlocks& blocks) {
   const int64_t channels = blocks.channels;
   const elementwise::Kernels& kernels = elementwise::kernels();
   const Tensor partial = Tensor::empty({blocks.count(), 3, channels});
@@ -91,15 +71,15 @@ struct Products {
   std::vector<double> total, product;
 };
 
-/// `of_block`(offset, rows, total, product) forms those of one block.
+/// `of_block`(block, offset, rows, total, product) forms those of one block.
 template <class Body>
-Products sum_products(const Blocks& blocks, const Body& of_block) {
+Products sum_products(const RowBlocks& blocks, const Body& of_block) {
   const int64_t channels = blocks.channels;
   const Tensor partial = Tensor::empty({blocks.count(), 2, channels});
   float* parts = partial.mutable_data<float>().data();
   blocks.each([&](int64_t block, int64_t at, int64_t rows) {
     float* to = parts + block * 2 * channels;
-    of_block(at, rows, to, to + channels);
+    of_block(block, at, rows, to, to + channels);
   });
   Products sums{std::vector<double>(static_cast<size_t>(channels)), std::vector<double>(static_cast<size_t>(channels))};
   double *total = sums.total.data(), *product = sums.product.data();
@@ -115,28 +95,16 @@ Products sum_products(const Blocks& blocks, const Body& of_block) {
   return sums;
 }
 
-Products products_of(const Tensor& x, const Tensor& dy, const Tensor& mean, const Blocks& blocks) {
+Products products_of(const Tensor& x, const Tensor& dy, const Tensor& mean, const RowBlocks& blocks) {
   const elementwise::Kernels& kernels = elementwise::kernels();
-  return sum_products(blocks, [&](int64_t at, int64_t rows, float* total, float* product) {
+  return sum_products(blocks, [&](int64_t, int64_t at, int64_t rows, float* total, float* product) {
     kernels.products(values(x) + at, values(dy) + at, rows, blocks.channels, values(mean), total, product);
-  });
-}
-
-/// The same for g = 0 < y < most ? dy : 0, which is written on the way.
-Products clamped_products_of(const Tensor& x, const Tensor& y, const Tensor& dy, const Tensor& mean, float most,
-                             const Tensor& g, const Blocks& blocks) {
-  const elementwise::Kernels& kernels = elementwise::kernels();
-  const float *in = values(x), *out = values(y), *grad = values(dy);
-  float* to = g.mutable_data<float>().data();
-  return sum_products(blocks, [&](int64_t at, int64_t rows, float* total, float* product) {
-    kernels.clamped_products(in + at, out + at, grad + at, rows, blocks.channels, values(mean), most, to + at, total,
-                             product);
   });
 }
 
 /// y = a[c] * x + b[c]
 Tensor apply(const Tensor& x, const std::vector<float>& a, const std::vector<float>& b, const Tensor& y) {
-  const Blocks blocks(x);
+  const RowBlocks blocks(x.shape());
   const elementwise::Kernels& kernels = elementwise::kernels();
   const float* from = values(x);
   float* to = y.mutable_data<float>().data();
@@ -192,7 +160,7 @@ struct Batch {
 
 /// Updates the running statistics.
 Batch statistics_of(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
-                    const Blocks& blocks) {
+                    const RowBlocks& blocks) {
   NIBBLE_CHECK(blocks.rows >= 2, "batch_norm: training needs at least 2 values per channel, input is ", x.shape());
   const Moments moments = moments_of(x, blocks);
   update(state, moments, blocks.rows);
@@ -205,7 +173,7 @@ Batch statistics_of(const Tensor& x, const Tensor& gamma, const Tensor& beta, co
 /// dx = gamma * inverse * (dy - mean(dy) - xhat * mean(dy * xhat)) with xhat = (x - mean) * inverse, formed from x
 /// again rather than kept. Into `dx`, which may be dy.
 Tensor train_input_gradient(const Tensor& x, const Tensor& dy, const Tensor& gamma, const Tensor& mean,
-                            const Tensor& inverse, const Products& sums, const Blocks& blocks, const Tensor& dx) {
+                            const Tensor& inverse, const Products& sums, const RowBlocks& blocks, const Tensor& dx) {
   const auto channels = static_cast<size_t>(blocks.channels);
   const auto rows = static_cast<double>(blocks.rows);
   std::vector<float> factor(channels), shift(channels), slope(channels);
@@ -225,6 +193,80 @@ Tensor train_input_gradient(const Tensor& x, const Tensor& dy, const Tensor& gam
   return dx;
 }
 
+/// clamp(norm(x) + residual) with the statistics of a batch.
+struct ClampedNorm {
+  Tensor x, gamma, beta, residual;
+  float most;
+  RowBlocks blocks;
+  Batch batch;
+
+  /// y of the rows at an offset.
+  void run(int64_t at, int64_t rows, float* y) const {
+    const float* other = residual.defined() ? values(residual) + at : nullptr;
+    elementwise::kernels().affine_clamp(values(x) + at, other, rows, blocks.channels, batch.affine.a.data(),
+                                        batch.affine.b.data(), most, y);
+  }
+  /// Of the rows at an offset, whose y and dy are given: g = 0 < y < most ? dy : 0, where g may be dy, and its sums.
+  void sum(int64_t at, int64_t rows, const float* y, const float* dy, float* g, float* total, float* product) const {
+    elementwise::kernels().clamped_products(values(x) + at, y, dy, rows, blocks.channels, values(batch.mean), most, g,
+                                            total, product);
+  }
+  bool wants_residual() const { return residual.defined() && residual.requires_grad(); }
+  /// Of x, gamma, beta and the residual, from g and its sums.
+  Grads gradients(const Tensor& g, const Products& sums) const {
+    Tensor dx, dgamma, dbeta;
+    if (gamma.requires_grad()) dgamma = to_tensor(sums.product, batch.inverse);
+    if (beta.requires_grad()) dbeta = to_tensor(sums.total, {});
+    if (x.requires_grad())
+      dx = train_input_gradient(x, g, gamma, batch.mean, batch.inverse, sums, blocks,
+                                wants_residual() ? Tensor::empty_like(g) : g);
+    return {dx, dgamma, dbeta, wants_residual() ? g : Tensor()};
+  }
+};
+
+ClampedNorm clamped_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
+                         const Tensor& residual, float most) {
+  check_arguments("batch_norm", x, gamma, beta, state);
+  if (residual.defined()) {
+    check_f32("add", residual);
+    NIBBLE_CHECK(residual.shape() == x.shape(), "add: shapes differ: ", x.shape(), " and ", residual.shape());
+  }
+  const RowBlocks blocks(x.shape());
+  return {x, gamma, beta, residual, most, blocks, statistics_of(x, gamma, beta, state, blocks)};
+}
+
+int64_t stretches_of(const RowBlocks& blocks) {
+  return (blocks.elements() + ElementwiseOp::kStretch - 1) / ElementwiseOp::kStretch;
+}
+
+/// step(offset, elements, index) for the stretches of a block, which are numbered through all blocks.
+template <class Step>
+void each_stretch(const RowBlocks& blocks, int64_t block, const Step& step) {
+  constexpr int64_t kStretch = ElementwiseOp::kStretch;
+  const int64_t size = blocks.rows_in(block) * blocks.channels;
+  for (int64_t first = 0; first < size; first += kStretch)
+    step(first, std::min(kStretch, size - first), block * stretches_of(blocks) + first / kStretch);
+}
+
+/// The sums of ClampedNorm for the gradient of what `then` makes of y, which is computed again rather than kept, and in
+/// `parts` the sums of `then`, stretch by stretch.
+Products sum_through(const ClampedNorm& norm, const ElementwiseOp& then, const Tensor& dy, const Tensor& g,
+                     std::vector<double>& parts) {
+  const RowBlocks& blocks = norm.blocks;
+  parts.assign(static_cast<size_t>(blocks.count() * stretches_of(blocks)), 0.0);
+  const float* from = values(dy);
+  float* passed = g.mutable_data<float>().data();
+  return sum_products(blocks, [&](int64_t block, int64_t at, int64_t rows, float* total, float* product) {
+    const Tensor scratch = Tensor::empty({rows * blocks.channels});
+    float* y = scratch.mutable_data<float>().data();
+    norm.run(at, rows, y);
+    each_stretch(blocks, block, [&](int64_t first, int64_t n, int64_t index) {
+      parts[static_cast<size_t>(index)] = then.backward(y + first, from + at + first, passed + at + first, n);
+    });
+    norm.sum(at, rows, y, passed + at, passed + at, total, product);
+  });
+}
+
 }  // namespace
 
 ChannelAffine batch_norm_affine(const Tensor& gamma, const Tensor& beta, const BatchNormState& state) {
@@ -233,7 +275,7 @@ ChannelAffine batch_norm_affine(const Tensor& gamma, const Tensor& beta, const B
 
 Tensor batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state) {
   check_arguments("batch_norm", x, gamma, beta, state);
-  const Blocks blocks(x);
+  const RowBlocks blocks(x.shape());
   const Batch batch = statistics_of(x, gamma, beta, state, blocks);
   const Tensor y = apply(x, batch.affine.a, batch.affine.b, Tensor::empty_like(x));
   return record("batch_norm", y, {x, gamma, beta},
@@ -250,35 +292,46 @@ Tensor batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta
 
 Tensor batch_norm_clamp_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
                               const Tensor& residual, float most) {
-  check_arguments("batch_norm", x, gamma, beta, state);
-  const bool sum = residual.defined();
-  if (sum) {
-    check_f32("add", residual);
-    NIBBLE_CHECK(residual.shape() == x.shape(), "add: shapes differ: ", x.shape(), " and ", residual.shape());
-  }
-  const Blocks blocks(x);
-  const Batch batch = statistics_of(x, gamma, beta, state, blocks);
+  const ClampedNorm norm = clamped_norm(x, gamma, beta, state, residual, most);
   const Tensor y = Tensor::empty_like(x);
-  const elementwise::Kernels& kernels = elementwise::kernels();
-  const float *from = values(x), *other = sum ? values(residual) : nullptr;
   float* to = y.mutable_data<float>().data();
-  blocks.each([&](int64_t, int64_t at, int64_t rows) {
-    kernels.affine_clamp(from + at, other ? other + at : nullptr, rows, blocks.channels, batch.affine.a.data(),
-                         batch.affine.b.data(), most, to + at);
-  });
+  norm.blocks.each([&](int64_t, int64_t at, int64_t rows) { norm.run(at, rows, to + at); });
   // What passed the clamp is told by y, which the next layer keeps anyway.
-  return record("batch_norm_clamp", y, {x, gamma, beta, residual},
-                [=, mean = batch.mean, inverse = batch.inverse, kept = y.detach(),
-                 wanted = sum && residual.requires_grad()](const Tensor& dy) -> Grads {
+  return record("batch_norm_clamp", y, {x, gamma, beta, residual}, [=, kept = y.detach()](const Tensor& dy) -> Grads {
+    const Tensor g = reuse(dy);
+    const float *out = values(kept), *from = values(dy);
+    float* passed = g.mutable_data<float>().data();
+    const Products sums =
+        sum_products(norm.blocks, [&](int64_t, int64_t at, int64_t rows, float* total, float* product) {
+          norm.sum(at, rows, out + at, from + at, passed + at, total, product);
+        });
+    return norm.gradients(g, sums);
+  });
+}
+
+Tensor batch_norm_clamp_then_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                                   const BatchNormState& state, const Tensor& residual, float most,
+                                   const std::shared_ptr<const ElementwiseOp>& then) {
+  const ClampedNorm norm = clamped_norm(x, gamma, beta, state, residual, most);
+  const Tensor y = Tensor::empty_like(x);
+  float* to = y.mutable_data<float>().data();
+  std::atomic<bool> finite{true};
+  norm.blocks.each([&](int64_t block, int64_t at, int64_t rows) {
+    norm.run(at, rows, to + at);
+    each_stretch(norm.blocks, block, [&](int64_t first, int64_t n, int64_t) {
+      if (!then->forward(to + at + first, to + at + first, n)) finite = false;
+    });
+  });
+  NIBBLE_CHECK(finite, then->name(), ": expected finite numbers, got infinity or NaN from the batch norm of ",
+               x.shape());
+  return record(concat_text("batch_norm_clamp_", then->name()), y, {x, gamma, beta, residual, then->parameter()},
+                [norm, then](const Tensor& dy) -> Grads {
                   const Tensor g = reuse(dy);
-                  const Products sums = clamped_products_of(x, kept, dy, mean, most, g, blocks);
-                  Tensor dx, dgamma, dbeta;
-                  if (gamma.requires_grad()) dgamma = to_tensor(sums.product, inverse);
-                  if (beta.requires_grad()) dbeta = to_tensor(sums.total, {});
-                  if (x.requires_grad())
-                    dx = train_input_gradient(x, g, gamma, mean, inverse, sums, blocks,
-                                              wanted ? Tensor::empty_like(g) : g);
-                  return {dx, dgamma, dbeta, wanted ? g : Tensor()};
+                  std::vector<double> parts;
+                  const Products sums = sum_through(norm, *then, dy, g, parts);
+                  Grads grads = norm.gradients(g, sums);
+                  grads.push_back(then->parameter_gradient(std::accumulate(parts.begin(), parts.end(), 0.0)));
+                  return grads;
                 });
 }
 
@@ -293,7 +346,7 @@ Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta,
   return record("batch_norm", y, {x, gamma, beta}, [=, a = affine.a](const Tensor& dy) -> Grads {
     Tensor dx, dgamma, dbeta;
     if (gamma.requires_grad() || beta.requires_grad()) {
-      const Products sums = products_of(x, dy, mean, Blocks(x));
+      const Products sums = products_of(x, dy, mean, RowBlocks(x.shape()));
       if (gamma.requires_grad()) dgamma = to_tensor(sums.product, inverse);
       if (beta.requires_grad()) dbeta = to_tensor(sums.total, {});
     }
