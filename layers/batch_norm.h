@@ -24,6 +24,9 @@ class BatchNorm final : public Layer {
   /// With `then`, what that makes of it.
   Tensor forward_clamped(const Tensor& x, const Tensor& residual, float most,
                          const std::shared_ptr<const ElementwiseOp>& then = {});
+  /// forward_clamped() and what `also` makes of it.
+  std::pair<Tensor, Tensor> forward_clamped_and(const Tensor& x, const Tensor& residual, float most,
+                                                const std::shared_ptr<const ElementwiseOp>& also);
   void visit(StateVisitor& visitor) override;
   void initialize(const Rng& rng) override;
   Json config() const override { return write_options(options_); }

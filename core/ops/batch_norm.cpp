@@ -248,12 +248,18 @@ void each_stretch(const RowBlocks& blocks, int64_t block, const Step& step) {
     step(first, std::min(kStretch, size - first), block * stretches_of(blocks) + first / kStretch);
 }
 
+/// One sum for every stretch of all blocks.
+std::vector<double> stretch_sums(const RowBlocks& blocks) {
+  return std::vector<double>(static_cast<size_t>(blocks.count() * stretches_of(blocks)), 0.0);
+}
+
+double total_of(const std::vector<double>& parts) { return std::accumulate(parts.begin(), parts.end(), 0.0); }
+
 /// The sums of ClampedNorm for the gradient of what `then` makes of y, which is computed again rather than kept, and in
 /// `parts` the sums of `then`, stretch by stretch.
 Products sum_through(const ClampedNorm& norm, const ElementwiseOp& then, const Tensor& dy, const Tensor& g,
                      std::vector<double>& parts) {
   const RowBlocks& blocks = norm.blocks;
-  parts.assign(static_cast<size_t>(blocks.count() * stretches_of(blocks)), 0.0);
   const float* from = values(dy);
   float* passed = g.mutable_data<float>().data();
   return sum_products(blocks, [&](int64_t block, int64_t at, int64_t rows, float* total, float* product) {
@@ -265,6 +271,37 @@ Products sum_through(const ClampedNorm& norm, const ElementwiseOp& then, const T
     });
     norm.sum(at, rows, y, passed + at, passed + at, total, product);
   });
+}
+
+/// The same for the gradients of both, y and what `also` makes of it. Either may be undefined.
+Products sum_both(const ClampedNorm& norm, const ElementwiseOp& also, const Tensor& y, const Tensor& dy,
+                  const Tensor& dother, const Tensor& g, std::vector<double>& parts) {
+  const elementwise::Kernels& kernels = elementwise::kernels();
+  const float *out = values(y), *one = dy.defined() ? values(dy) : nullptr,
+              *other = dother.defined() ? values(dother) : nullptr;
+  float* passed = g.mutable_data<float>().data();
+  return sum_products(norm.blocks, [&](int64_t block, int64_t at, int64_t rows, float* total, float* product) {
+    if (other)
+      each_stretch(norm.blocks, block, [&](int64_t first, int64_t n, int64_t index) {
+        const int64_t i = at + first;
+        parts[static_cast<size_t>(index)] = also.backward(out + i, other + i, passed + i, n);
+        if (one) kernels.add(one + i, passed + i, passed + i, n);
+      });
+    norm.sum(at, rows, out + at, (other ? passed : one) + at, passed + at, total, product);
+  });
+}
+
+/// y and what `op` makes of it, in `other`, which may be y. Throws if y is not finite.
+void run_with_op(const ClampedNorm& norm, const ElementwiseOp& op, const Tensor& y, const Tensor& other) {
+  float *out = y.mutable_data<float>().data(), *to = other.mutable_data<float>().data();
+  std::atomic<bool> finite{true};
+  norm.blocks.each([&](int64_t block, int64_t at, int64_t rows) {
+    norm.run(at, rows, out + at);
+    each_stretch(norm.blocks, block, [&](int64_t first, int64_t n, int64_t) {
+      if (!op.forward(out + at + first, to + at + first, n)) finite = false;
+    });
+  });
+  NIBBLE_CHECK(finite, op.name(), ": expected finite numbers, got infinity or NaN from the batch norm of ", y.shape());
 }
 
 }  // namespace
@@ -314,25 +351,33 @@ Tensor batch_norm_clamp_then_train(const Tensor& x, const Tensor& gamma, const T
                                    const std::shared_ptr<const ElementwiseOp>& then) {
   const ClampedNorm norm = clamped_norm(x, gamma, beta, state, residual, most);
   const Tensor y = Tensor::empty_like(x);
-  float* to = y.mutable_data<float>().data();
-  std::atomic<bool> finite{true};
-  norm.blocks.each([&](int64_t block, int64_t at, int64_t rows) {
-    norm.run(at, rows, to + at);
-    each_stretch(norm.blocks, block, [&](int64_t first, int64_t n, int64_t) {
-      if (!then->forward(to + at + first, to + at + first, n)) finite = false;
-    });
-  });
-  NIBBLE_CHECK(finite, then->name(), ": expected finite numbers, got infinity or NaN from the batch norm of ",
-               x.shape());
+  run_with_op(norm, *then, y, y);
   return record(concat_text("batch_norm_clamp_", then->name()), y, {x, gamma, beta, residual, then->parameter()},
                 [norm, then](const Tensor& dy) -> Grads {
                   const Tensor g = reuse(dy);
-                  std::vector<double> parts;
-                  const Products sums = sum_through(norm, *then, dy, g, parts);
-                  Grads grads = norm.gradients(g, sums);
-                  grads.push_back(then->parameter_gradient(std::accumulate(parts.begin(), parts.end(), 0.0)));
+                  std::vector<double> parts = stretch_sums(norm.blocks);
+                  Grads grads = norm.gradients(g, sum_through(norm, *then, dy, g, parts));
+                  grads.push_back(then->parameter_gradient(total_of(parts)));
                   return grads;
                 });
+}
+
+std::pair<Tensor, Tensor> batch_norm_clamp_and_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                                                     const BatchNormState& state, const Tensor& residual, float most,
+                                                     const std::shared_ptr<const ElementwiseOp>& also) {
+  const ClampedNorm norm = clamped_norm(x, gamma, beta, state, residual, most);
+  const Tensor y = Tensor::empty_like(x), other = Tensor::empty_like(x);
+  run_with_op(norm, *also, y, other);
+  record_pair(concat_text("batch_norm_clamp_and_", also->name()), y, other,
+              {x, gamma, beta, residual, also->parameter()},
+              [norm, also, kept = y.detach()](const Tensor& dy, const Tensor& dother) -> Grads {
+                const Tensor g = reuse(dother.defined() ? dother : dy);
+                std::vector<double> parts = stretch_sums(norm.blocks);
+                Grads grads = norm.gradients(g, sum_both(norm, *also, kept, dy, dother, g, parts));
+                grads.push_back(dother.defined() ? also->parameter_gradient(total_of(parts)) : Tensor());
+                return grads;
+              });
+  return {y, other};
 }
 
 Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "core/ops.h"
 #include "core/ops/elementwise_op.h"
@@ -17,5 +18,10 @@ Tensor batch_norm_clamp_train(const Tensor& x, const Tensor& gamma, const Tensor
 Tensor batch_norm_clamp_then_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                    const BatchNormState& state, const Tensor& residual, float most,
                                    const std::shared_ptr<const ElementwiseOp>& then);
+
+/// Both: y of batch_norm_clamp_train and what `also` makes of it. Throws if y is not finite.
+std::pair<Tensor, Tensor> batch_norm_clamp_and_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                                                     const BatchNormState& state, const Tensor& residual, float most,
+                                                     const std::shared_ptr<const ElementwiseOp>& also);
 
 }  // namespace nibble

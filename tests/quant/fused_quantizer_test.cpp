@@ -17,19 +17,20 @@ Graph quantized(const Json& model, const Json& act) {
   return quantize(trained_model(model), Config(rules, "run.json", "/quant"));
 }
 
-int64_t fused_quantizers(const FusedGraph& fused) {
-  return std::ranges::count_if(fused.fusions, [](const Fusion& f) { return f.rule == "norm_clamp_quantize"; });
+int64_t count_of(const FusedGraph& fused, const std::string& rule) {
+  return std::ranges::count_if(fused.fusions, [&](const Fusion& f) { return f.rule == rule; });
 }
 
-/// A convolution, a batch norm, perhaps a sum, a clamp and a quantizer, then what `more` adds.
-Graph chain(int channels, const std::string& clamp, bool residual, const Json& quantizer, bool other_reader = false) {
+/// A convolution, a batch norm, perhaps a sum, a clamp, a quantizer, and as many sums that read the clamp, too.
+Graph chain(int channels, const std::string& clamp, bool residual, const Json& quantizer, int other_readers = 0) {
   Graph graph(Shape{9, 7, 3});
   graph.add("conv", {{"type", "conv2d"}, {"in", 3}, {"out", channels}, {"kernel", 3}}, {"input"});
   graph.add("norm", {{"type", "batch_norm"}, {"channels", channels}}, {"conv"});
   if (residual) graph.add("sum", {{"type", "add"}}, {"norm", "conv"});
   graph.add("clamp", {{"type", clamp}}, {residual ? "sum" : "norm"});
-  graph.add("quantizer", quantizer, {"clamp"});
-  if (other_reader) graph.add("last", {{"type", "add"}}, {"quantizer", "clamp"});
+  std::string last = graph.add("quantizer", quantizer, {"clamp"});
+  for (int i = 0; i < other_readers; ++i)
+    last = graph.add("reader" + std::to_string(i), {{"type", "add"}}, {last, "clamp"});
   graph.initialize(3);
   return graph;
 }
@@ -50,7 +51,7 @@ TEST_CASE("fuse: with quantizers two training steps are the same bits, the first
     CAPTURE(act.dump());
     const Graph plain = quantized(model, act), copy = plain.clone();
     const FusedGraph fused = fuse(copy);
-    CHECK(fused_quantizers(fused) >= 9);
+    CHECK(count_of(fused, "norm_clamp_quantize") + count_of(fused, "norm_clamp_and_quantize") >= 17);
     const Tensor x = normal_tensor({4, 32, 32, 3}, 1);
     for (int step = 0; step < 2; ++step) {
       const bool same = step_of(plain, plain, x) == step_of(copy, fused.graph, x);
@@ -66,29 +67,66 @@ TEST_CASE("fuse: a quantizer joins the batch norm, the sum and the clamp in fron
   act["step"] = 0.4;
   for (const int channels : {1, 3, 16, 129})
     for (const char* clamp : {"relu", "relu6"})
-      for (const bool residual : {false, true}) {
-        CAPTURE(channels);
-        CAPTURE(residual);
-        const Graph plain = chain(channels, clamp, residual, act), copy = plain.clone();
-        const FusedGraph fused = fuse(copy);
-        REQUIRE(fused.fusions.size() == 1);
-        CHECK(fused.fusions[0].absorbed.back() == "quantizer");
-        CHECK(fused.graph.nodes().size() == 2);
-        const Tensor x = normal_tensor({9, 9, 7, 3}, 2, 0, 2);
-        const auto want = step_of(plain, plain, x), got = step_of(copy, fused.graph, x);
-        const bool same = want == got;
-        CHECK(same);
-        CHECK(got.at("gradient of quantizer.step") != "none");
-      }
+      for (const bool residual : {false, true})
+        for (const bool shared : {false, true}) {
+          CAPTURE(channels);
+          CAPTURE(residual);
+          CAPTURE(shared);
+          const Graph plain = chain(channels, clamp, residual, act, shared), copy = plain.clone();
+          const FusedGraph fused = fuse(copy);
+          REQUIRE(fused.fusions.size() == 1);
+          CHECK(fused.fusions[0].rule == (shared ? "norm_clamp_and_quantize" : "norm_clamp_quantize"));
+          CHECK(fused.fusions[0].absorbed.back() == (shared ? "clamp" : "quantizer"));
+          CHECK(fused.graph.nodes().size() == (shared ? 4 : 2));
+          const Tensor x = normal_tensor({9, 9, 7, 3}, 2, 0, 2);
+          const auto want = step_of(plain, plain, x), got = step_of(copy, fused.graph, x);
+          const bool same = want == got;
+          CHECK(same);
+          CHECK(got.at("gradient of quantizer.step") != "none");
+        }
 }
 
-TEST_CASE("fuse: a quantizer stays on its own where the clamp has another reader, or where it is of another kind") {
-  for (const Graph& graph : {chain(4, "relu", false, kAct, true), chain(4, "relu", true, kAct, true),
+TEST_CASE("fuse: of two quantizers that read a clamp one is done ahead, and each is trained") {
+  Graph plain = chain(5, "relu", false, {{"type", "lsq"}, {"bits", 2}, {"step", 0.4}});
+  plain.add("other", {{"type", "lsq"}, {"bits", 4}, {"step", 0.1}}, {"clamp"});
+  plain.set_outputs({"other", "quantizer"});
+  const Graph copy = plain.clone();
+  const FusedGraph fused = fuse(copy);
+  CHECK(count_of(fused, "norm_clamp_and_quantize") == 1);
+  const Tensor x = normal_tensor({9, 9, 7, 3}, 2);
+  const auto want = step_of(plain, plain, x), got = step_of(copy, fused.graph, x);
+  const bool same = want == got;
+  CHECK(same);
+  CHECK(got.at("gradient of other.step") != "none");
+}
+
+TEST_CASE("fuse: a clamp that only a graph's output and a quantizer read passes on whichever gradient comes") {
+  for (const char* output : {"clamp", "quantizer"}) {
+    CAPTURE(output);
+    const Graph plain = chain(3, "relu", false, {{"type", "lsq"}, {"bits", 2}, {"step", 0.4}}), copy = plain.clone();
+    Graph run = fuse([&] {
+                  Graph both = copy;
+                  both.set_outputs({"clamp", "quantizer"});
+                  return both;
+                }())
+                    .graph;
+    CHECK(run.contains("clamp"));
+    run.set_outputs({output});
+    Graph defined = plain;
+    defined.set_outputs({output});
+    const Tensor x = normal_tensor({9, 9, 7, 3}, 2);
+    const bool same = step_of(defined, defined, x) == step_of(copy, run, x);
+    CHECK(same);
+  }
+}
+
+TEST_CASE("fuse: a quantizer stays on its own where the clamp has many readers, or where it is of another kind") {
+  for (const Graph& graph : {chain(4, "relu", false, kAct, 2), chain(4, "relu", true, kAct, 3),
                              chain(4, "relu", false, {{"type", "lq"}, {"bits", 2}, {"role", "act"}})}) {
     const FusedGraph fused = fuse(graph);
     REQUIRE(fused.fusions.size() == 1);
     CHECK(fused.fusions[0].rule == "norm_clamp");
-    CHECK(fused.graph.contains("quantizer"));
+    CHECK(fused.graph.node("quantizer").layer == graph.node("quantizer").layer);
   }
 }
 
