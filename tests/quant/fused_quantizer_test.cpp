@@ -43,13 +43,13 @@ TEST_CASE("fuse: with quantizers two training steps are the same bits, the first
   const Json image{32, 32, 3};
   const Json eight_bits{{"type", "lsq"}, {"bits", 8}, {"features", "channels"}, {"init", "mse"}},
       slanted{{"type", "lsq"}, {"bits", 3}, {"backward", "log_tailed"}};
-  for (const auto& [model, act] : std::vector<std::pair<Json, Json>>{
+  for (const auto& pair : std::vector<std::pair<Json, Json>>{
            {{{"type", "resnet20"}, {"width", 5}, {"input", image}}, kAct},  // a block of rows is no round number
            {{{"type", "resnet20"}, {"width", 8}, {"shortcut", "B"}, {"input", image}}, eight_bits},
            {{{"type", "resnet20"}, {"width", 4}, {"order", "pre"}, {"input", image}}, slanted}}) {
-    CAPTURE(model.dump());
-    CAPTURE(act.dump());
-    const Graph plain = quantized(model, act), copy = plain.clone();
+    CAPTURE(pair.first.dump());
+    CAPTURE(pair.second.dump());
+    const Graph plain = quantized(pair.first, pair.second), copy = plain.clone();
     const FusedGraph fused = fuse(copy);
     CHECK(count_of(fused, "norm_clamp_quantize") + count_of(fused, "norm_clamp_and_quantize") >= 17);
     const Tensor x = normal_tensor({4, 32, 32, 3}, 1);
