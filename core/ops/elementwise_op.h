@@ -6,8 +6,8 @@
 
 namespace nibble {
 
-/// A function of single elements with one trained parameter, such as a quantizer, as loops that another op can run on
-/// what it has just computed and still has in the cache. Safe to call from several threads.
+/// A function of single elements with at most one trained parameter, such as a quantizer, as loops that another op can
+/// run on what it has just computed and still has in the cache. Safe to call from several threads.
 class ElementwiseOp {
  public:
   /// Sums over a tensor are formed from those of stretches of this many elements; a stretch ends where a block of
@@ -20,6 +20,7 @@ class ElementwiseOp {
   virtual bool forward(const float* x, float* y, int64_t n) const = 0;
   /// dx = dy * df/dx, where dx may be dy. Returns the sum of dy * df/dparameter over a stretch.
   virtual double backward(const float* x, const float* dy, float* dx, int64_t n) const = 0;
+  /// Undefined if there is none; so is its gradient then.
   virtual const Tensor& parameter() const = 0;
   /// The gradient of the parameter, given the sum of what backward returned, stretch by stretch in order.
   virtual Tensor parameter_gradient(double sum) const = 0;

@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "core/allocator.h"
-#include "core/parallel.h"
 #include "core/ops.h"
+#include "core/parallel.h"
 #include "core/tape.h"
 #include "third_party/doctest.h"
 
