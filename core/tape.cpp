@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <map>
+#include <utility>
 
 #include "core/parallel.h"
 #include "core/profile.h"
@@ -26,16 +27,28 @@ double bytes_of(std::span<const Tensor> tensors) {
 }
 
 /// `fn` in a span of the layer that is running now. Its bytes are those of an op that reads its inputs again.
-BackwardFn observed(std::string_view name, std::span<const Tensor> inputs, BackwardFn fn) {
+template <class Fn>
+Fn observed(std::string_view name, std::span<const Tensor> inputs, Fn fn) {
   return [place = profile::place(), op = std::string(name), bytes = bytes_of(inputs),
-          fn = std::move(fn)](const Tensor& dy) {
+          fn = std::move(fn)](const auto&... dy) {
     profile::Span span(profile::backward_of(place.stage), op, place.layer);
-    Grads grads = fn(dy);
-    if (span)
-      span.note(
-          {.bytes = bytes + static_cast<double>(dy.bytes()) + bytes_of(grads), .shapes = concat_text(dy.shape())});
+    Grads grads = fn(dy...);
+    if (span) {
+      const Tensor arrived[] = {dy...};
+      const Tensor& any = std::ranges::find_if(arrived, &Tensor::defined)[0];
+      span.note({.bytes = bytes + bytes_of(arrived) + bytes_of(grads), .shapes = concat_text(any.shape())});
+    }
     return grads;
   };
+}
+
+/// A node of that op without its backward function.
+std::shared_ptr<TapeNode> new_node(std::string_view name, std::span<const Tensor> inputs) {
+  auto node = std::make_shared<TapeNode>();
+  node->name = name;
+  for (const Tensor& input : inputs) node->inputs.emplace_back(input);
+  node->order = next_order.fetch_add(1, std::memory_order_relaxed);
+  return node;
 }
 
 /// a + b, in a's storage where nobody else holds it.
@@ -51,6 +64,12 @@ Tensor accumulate(Tensor a, const Tensor& b) {
   });
   return sum;
 }
+
+/// An op and the gradients of its outputs.
+struct Arrived {
+  std::shared_ptr<TapeNode> node;
+  Tensor dy, dsecond;
+};
 
 /// Gradients on their way to the ops that made the tensors; the newest op comes first.
 class Pending {
@@ -69,27 +88,33 @@ class Pending {
       }
       return;
     }
-    auto& entry = waiting_[target.node->order];
+    Arrived& entry = waiting_[target.node->order];
     entry.node = target.node;
-    entry.gradient = entry.gradient.defined() ? accumulate(std::move(entry.gradient), gradient) : std::move(gradient);
+    Tensor& held = target.second ? entry.dsecond : entry.dy;
+    held = held.defined() ? accumulate(std::move(held), gradient) : std::move(gradient);
   }
 
   bool empty() const { return waiting_.empty(); }
 
-  std::pair<std::shared_ptr<TapeNode>, Tensor> pop() {
+  Arrived pop() {
     auto last = std::prev(waiting_.end());
-    std::pair<std::shared_ptr<TapeNode>, Tensor> result{std::move(last->second.node), std::move(last->second.gradient)};
+    Arrived result = std::move(last->second);
     waiting_.erase(last);
     return result;
   }
 
  private:
-  struct Entry {
-    std::shared_ptr<TapeNode> node;
-    Tensor gradient;
-  };
-  std::map<uint64_t, Entry> waiting_;
+  std::map<uint64_t, Arrived> waiting_;
 };
+
+/// Runs an op backwards and releases its closure.
+Grads run_backward(TapeNode& node, const Tensor& dy, const Tensor& dsecond) {
+  NIBBLE_CHECK(node.backward || node.pair_backward, "backward: '", node.name,
+               "' has been run backwards already; record it again");
+  const BackwardFn fn = std::exchange(node.backward, nullptr);
+  const PairBackwardFn pair = std::exchange(node.pair_backward, nullptr);
+  return pair ? pair(dy, dsecond) : fn(dy);
+}
 
 }  // namespace
 
@@ -101,17 +126,18 @@ GradTarget::GradTarget(const Tensor& input) {
   shape = input.shape();
   node = input.node();
   if (node == nullptr) leaf = input;
+  if (node != nullptr && node->second_of != nullptr) {
+    second = true;
+    node = node->second_of;
+  }
 }
 
 bool would_record(std::initializer_list<Tensor> inputs) { return recording && any_requires_grad(inputs); }
 
 Tensor record(std::string_view name, Tensor y, std::span<const Tensor> inputs, BackwardFn fn) {
   if (!recording || !any_requires_grad(inputs)) return y;
-  auto node = std::make_shared<TapeNode>();
-  node->name = name;
-  for (const Tensor& input : inputs) node->inputs.emplace_back(input);
+  auto node = new_node(name, inputs);
   node->backward = profile::on() ? observed(name, inputs, std::move(fn)) : std::move(fn);
-  node->order = next_order.fetch_add(1, std::memory_order_relaxed);
   y.set_requires_grad();
   y.set_node(std::move(node));
   return y;
@@ -121,6 +147,19 @@ Tensor record(std::string_view name, Tensor y, std::initializer_list<Tensor> inp
   return record(name, std::move(y), std::span<const Tensor>(inputs.begin(), inputs.size()), std::move(fn));
 }
 
+void record_pair(std::string_view name, Tensor first, Tensor second, std::initializer_list<Tensor> inputs,
+                 PairBackwardFn fn) {
+  if (!would_record(inputs)) return;
+  const std::span<const Tensor> all(inputs.begin(), inputs.size());
+  auto node = new_node(name, all), other = std::make_shared<TapeNode>();
+  node->pair_backward = profile::on() ? observed(name, all, std::move(fn)) : std::move(fn);
+  other->second_of = node;
+  first.set_requires_grad();
+  first.set_node(std::move(node));
+  second.set_requires_grad();
+  second.set_node(std::move(other));
+}
+
 void backward(const Tensor& loss, const GradientWatch& watch) {
   NIBBLE_CHECK(loss.numel() == 1, "backward: needs a one-element tensor, got shape ", loss.shape());
   NIBBLE_CHECK(loss.requires_grad(), "backward: nothing that led to this tensor requires a gradient");
@@ -128,15 +167,12 @@ void backward(const Tensor& loss, const GradientWatch& watch) {
   Pending pending;
   pending.deliver(GradTarget(loss), Tensor::full(loss.shape(), 1.0f));
   while (!pending.empty()) {
-    auto [node, dy] = pending.pop();
-    NIBBLE_CHECK(node->backward, "backward: '", node->name, "' has been run backwards already; record it again");
-    if (watch) watch(node->name, dy);
-    const BackwardFn fn = std::move(node->backward);
-    node->backward = nullptr;
-    const std::vector<GradTarget> inputs = std::move(node->inputs);
-    node->inputs.clear();
-    Grads grads = fn(dy);
-    dy = {};
+    auto [node, dy, dsecond] = pending.pop();
+    if (watch && dy.defined()) watch(node->name, dy);
+    if (watch && dsecond.defined()) watch(node->name, dsecond);
+    const std::vector<GradTarget> inputs = std::exchange(node->inputs, {});
+    Grads grads = run_backward(*node, dy, dsecond);
+    dy = dsecond = {};
     NIBBLE_CHECK(grads.size() == inputs.size(), "backward: '", node->name, "' returned ", grads.size(),
                  " gradients for ", inputs.size(), " inputs");
     for (size_t i = 0; i < inputs.size(); ++i) {

@@ -16,6 +16,8 @@ using Grads = std::vector<Tensor>;
 /// Given dL/dy returns dL/d(input) for every input. Pure: only the tape accumulates. It may capture inputs, never the
 /// output's handle (capture y.detach()). It may return `dy` itself.
 using BackwardFn = std::function<Grads(const Tensor& dy)>;
+/// The same for an op with two outputs; one of the gradients may be undefined.
+using PairBackwardFn = std::function<Grads(const Tensor& dfirst, const Tensor& dsecond)>;
 
 /// Where the gradient of an op's input goes: to the op that made it, to a leaf, or (neither) nowhere. The data of a
 /// tensor that an op made is not held: what a backward function needs, it captures.
@@ -24,6 +26,7 @@ struct GradTarget {
 
   Shape shape;
   std::shared_ptr<TapeNode> node;
+  bool second = false;  ///< to the second output of `node`
   Tensor leaf;
 };
 
@@ -33,6 +36,8 @@ class TapeNode {
   std::string name;
   std::vector<GradTarget> inputs;
   BackwardFn backward;
+  PairBackwardFn pair_backward;         ///< in place of `backward`, of an op with two outputs
+  std::shared_ptr<TapeNode> second_of;  ///< the node of a second output only says to which op that belongs
   uint64_t order = 0;  ///< increases with every recorded op, so inputs have smaller orders than outputs
 };
 
@@ -40,6 +45,9 @@ class TapeNode {
 /// requires a gradient.
 Tensor record(std::string_view name, Tensor y, std::span<const Tensor> inputs, BackwardFn fn);
 Tensor record(std::string_view name, Tensor y, std::initializer_list<Tensor> inputs, BackwardFn fn);
+/// The same for an op with two outputs.
+void record_pair(std::string_view name, Tensor first, Tensor second, std::initializer_list<Tensor> inputs,
+                 PairBackwardFn fn);
 
 /// True if an op on these inputs would be recorded: lets an op skip work that only its backward needs.
 bool would_record(std::initializer_list<Tensor> inputs);

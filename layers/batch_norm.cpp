@@ -31,8 +31,15 @@ Tensor BatchNorm::forward(Inputs in, const Pass& pass) {
                                   : batch_norm_eval(in[0], scale_, offset_, state_);
 }
 
-Tensor BatchNorm::forward_clamped(const Tensor& x, const Tensor& residual, float most) {
+Tensor BatchNorm::forward_clamped(const Tensor& x, const Tensor& residual, float most,
+                                  const std::shared_ptr<const ElementwiseOp>& then) {
+  if (then) return batch_norm_clamp_then_train(x, scale_, offset_, state_, residual, most, then);
   return batch_norm_clamp_train(x, scale_, offset_, state_, residual, most);
+}
+
+std::pair<Tensor, Tensor> BatchNorm::forward_clamped_and(const Tensor& x, const Tensor& residual, float most,
+                                                         const std::shared_ptr<const ElementwiseOp>& also) {
+  return batch_norm_clamp_and_train(x, scale_, offset_, state_, residual, most, also);
 }
 
 void BatchNorm::visit(StateVisitor& visitor) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/ops/elementwise_op.h"
 #include "layers/layer.h"
 
 namespace nibble {
@@ -20,7 +21,12 @@ class BatchNorm final : public Layer {
   std::string_view type() const override { return "batch_norm"; }
   Tensor forward(Inputs in, const Pass& pass) override;
   /// A training pass with what follows: min(max(forward(x) + residual, 0), most); `residual` may be undefined.
-  Tensor forward_clamped(const Tensor& x, const Tensor& residual, float most);
+  /// With `then`, what that makes of it.
+  Tensor forward_clamped(const Tensor& x, const Tensor& residual, float most,
+                         const std::shared_ptr<const ElementwiseOp>& then = {});
+  /// forward_clamped() and what `also` makes of it.
+  std::pair<Tensor, Tensor> forward_clamped_and(const Tensor& x, const Tensor& residual, float most,
+                                                const std::shared_ptr<const ElementwiseOp>& also);
   void visit(StateVisitor& visitor) override;
   void initialize(const Rng& rng) override;
   Json config() const override { return write_options(options_); }

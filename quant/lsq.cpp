@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/ops/map.h"
+#include "core/ops/row_blocks.h"
 #include "quant/best_step.h"
 #include "quant/finite.h"
+#include "quant/learned_step_op.h"
 #include "quant/promises.h"
 #include "quant/statistics.h"
 #include "quant/step_gradient.h"
@@ -65,17 +66,23 @@ void Lsq::initialize_step(const Tensor& x) {
   state_.mutable_data<int64_t>()[0] = 1;
 }
 
-double Lsq::gradient_scale(const Tensor& x) const {
+double Lsq::gradient_scale(const Shape& x) const {
+  NIBBLE_CHECK(options_.role == "weight" || x.rank() > 0, "lsq: expected activations (N,...,C), got a scalar");
   auto n = static_cast<double>(x.numel());
   if (options_.role == "weight") {
     n /= static_cast<double>(step_.numel());
   } else if (options_.features == "sample") {
-    n /= static_cast<double>(x.dim(0));
+    n /= static_cast<double>(x[0]);
   } else if (options_.features == "channels") {
-    n = static_cast<double>(x.dim(-1));
+    n = static_cast<double>(x[x.rank() - 1]);
   }
   if (options_.scale == "none") return options_.scale_factor;
   return options_.scale_factor / std::sqrt(options_.scale == "n_qp" ? n * hi_ : n);
+}
+
+std::shared_ptr<const ElementwiseOp> Lsq::training_op(const Shape& x) const {
+  if (options_.role == "weight" || !initialized()) return {};
+  return std::make_shared<LearnedStepOp>(type(), step_, lo_, hi_, rule_, gradient_scale(x));
 }
 
 Tensor Lsq::forward(Inputs in, const Pass& pass) {
@@ -86,15 +93,18 @@ Tensor Lsq::forward(Inputs in, const Pass& pass) {
     initialize_step(x);
   }
   const Tensor y = snap_finite("lsq", x, grid());
-  return record("lsq", y, {x, step_},
-                [x, step = step_, used = step_.clone(), lo = lo_, hi = hi_, rule = rule_,
-                 scale = gradient_scale(x)](const Tensor& dy) -> Grads {
-                  const StepGradients g = step_gradients(x, dy, used, lo, hi, *rule, reuse(dy));
-                  Tensor dstep = Tensor::empty_like(step);
-                  for (size_t c = 0; c < g.dstep.size(); ++c)
-                    dstep.mutable_data<float>()[c] = static_cast<float>(g.dstep[c] * scale);
-                  return {g.dx, dstep};
-                });
+  const double scale = gradient_scale(x.shape());
+  // Activations' sums are cut as those of training_op() are.
+  const int64_t run = options_.role == "weight" ? kWholeChannel : RowBlocks(x.shape()).elements();
+  return record(
+      "lsq", y, {x, step_},
+      [x, step = step_, used = step_.clone(), lo = lo_, hi = hi_, rule = rule_, scale, run](const Tensor& dy) -> Grads {
+        const StepGradients g = step_gradients(x, dy, used, lo, hi, *rule, reuse(dy), run);
+        Tensor dstep = Tensor::empty_like(step);
+        for (size_t c = 0; c < g.dstep.size(); ++c)
+          dstep.mutable_data<float>()[c] = static_cast<float>(g.dstep[c] * scale);
+        return {g.dx, dstep};
+      });
 }
 
 Surrogate Lsq::surrogate(const Tensor&) const { return rule_surrogate(rule_, grid()); }

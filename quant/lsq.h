@@ -1,6 +1,6 @@
 #pragma once
 
-#include "layers/quantizer.h"
+#include "layers/elementwise_quantizer.h"
 #include "quant/backward_rule.h"
 
 namespace nibble {
@@ -13,7 +13,7 @@ namespace nibble {
 /// The step starts at 2 mean|x| / sqrt(hi) of the first tensor seen in training             (sec. 2.1)
 /// or, with init "mse", at the one with the least mean squared error on that tensor; it
 /// stays between 1e-8 and 1e36: an update that would leave them is undone up to there and counted.
-class Lsq final : public Quantizer {
+class Lsq final : public ElementwiseQuantizer {
  public:
   struct Options {
     int bits = 4;
@@ -33,6 +33,7 @@ class Lsq final : public Quantizer {
 
   std::string_view type() const override { return "lsq"; }
   Tensor forward(Inputs in, const Pass& pass) override;
+  std::shared_ptr<const ElementwiseOp> training_op(const Shape& x) const override;
   Grid grid(const Tensor& x = {}) const override;
   void visit(StateVisitor& visitor) override;
   void after_update() override;
@@ -44,7 +45,7 @@ class Lsq final : public Quantizer {
  private:
   bool initialized() const { return state_.data<int64_t>()[0] != 0; }
   void initialize_step(const Tensor& x);
-  double gradient_scale(const Tensor& x) const;
+  double gradient_scale(const Shape& x) const;
 
   Options options_;
   int lo_, hi_;

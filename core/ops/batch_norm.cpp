@@ -1,142 +1,25 @@
-#include <cmath>
 #include <vector>
 
 #include "core/kernels/elementwise/dispatch.h"
 #include "core/ops.h"
-#include "core/ops/batch_norm_clamp.h"
-#include "core/ops/map.h"
+#include "core/ops/batch_statistics.h"
 
 namespace nibble {
+
+using namespace batch_statistics;
+
 namespace {
 
-/// The input as rows of channels, cut into blocks of rows that stay in the first-level cache between two passes. The
-/// cut depends on the shape only, so sums over blocks do not depend on the number of threads.
-struct Blocks {
-  static constexpr int64_t kElements = 8192, kFewestRows = 64;
-
-  explicit Blocks(const Tensor& x)
-      : channels(x.dim(-1)), rows(x.numel() / channels), height(std::max(kFewestRows, kElements / channels)) {}
-
-  int64_t count() const { return (rows + height - 1) / height; }
-  int64_t rows_in(int64_t block) const { return std::min(height, rows - block * height); }
-
-  /// body(block, offset of its first element, its rows), from several threads.
-  template <class Body>
-  void each(const Body& body) const {
-    parallel_for(0, count(), std::max<int64_t>(1, kElementGrain / (height * channels)), [&](int64_t lo, int64_t hi) {
-      for (int64_t block = lo; block < hi; ++block) body(block, block * height * channels, rows_in(block));
-    });
-  }
-
-  int64_t channels, rows, height;
-};
-
-const float* values(const Tensor& t) { return t.data<float>().data(); }
-
-void check_vector(const char* op, const char* what, const Tensor& t, const Tensor& x) {
-  NIBBLE_CHECK(t.dtype() == DType::f32 && t.rank() == 1 && t.dim(0) == x.dim(-1), op, ": ", what, " must have ",
-               x.dim(-1), " f32 elements, got ", name_of(t.dtype()), t.shape(), " (input ", x.shape(), ")");
-}
-
-void check_arguments(const char* op, const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                     const BatchNormState& state) {
-  check_f32(op, x);
-  NIBBLE_CHECK(x.rank() >= 2 && x.dim(-1) >= 1, op, ": expects (N,...,C), got ", x.shape());
-  if (gamma.defined()) check_vector(op, "gamma", gamma, x);
-  if (beta.defined()) check_vector(op, "beta", beta, x);
-  check_vector(op, "the running mean", state.mean, x);
-  check_vector(op, "the running variance", state.variance, x);
-  NIBBLE_CHECK(state.epsilon >= 0, op, ": epsilon must not be negative, got ", state.epsilon);
-  NIBBLE_CHECK(state.momentum >= 0 && state.momentum <= 1, op, ": momentum must lie in [0, 1], got ", state.momentum);
-}
-
-/// Mean and sum of squared deviations of every channel: those of the blocks, combined in order in double precision.
-struct Moments {
-  std::vector<double> mean, squares;
-};
-
-Moments moments_of(const Tensor& x, const Blocks& blocks) {
-  const int64_t channels = blocks.channels;
+Products products_of(const Tensor& x, const Tensor& dy, const Tensor& mean, const RowBlocks& blocks) {
   const elementwise::Kernels& kernels = elementwise::kernels();
-  const Tensor partial = Tensor::empty({blocks.count(), 3, channels});
-  float* parts = partial.mutable_data<float>().data();
-  blocks.each([&](int64_t block, int64_t at, int64_t rows) {
-    float* to = parts + block * 3 * channels;
-    kernels.moments(values(x) + at, rows, channels, to, to + channels, to + 2 * channels);
-  });
-  Moments total{std::vector<double>(static_cast<size_t>(channels)), std::vector<double>(static_cast<size_t>(channels))};
-  double *mean = total.mean.data(), *squares = total.squares.data();
-  parallel_for(0, channels, row_grain(blocks.count() * 4), [&](int64_t lo, int64_t hi) {
-    for (int64_t block = 0; block < blocks.count(); ++block) {
-      const float *center = parts + block * 3 * channels, *residual = center + channels;
-      const auto rows = static_cast<double>(blocks.rows_in(block));
-      for (int64_t c = lo; c < hi; ++c) mean[c] += rows * center[c] + residual[c];
-    }
-    for (int64_t c = lo; c < hi; ++c) mean[c] /= static_cast<double>(blocks.rows);
-    // Moved from the block's centre to the mean of all: sum (x-m)^2 = sum (x-c)^2 + 2 (c-m) sum (x-c) + n (c-m)^2.
-    for (int64_t block = 0; block < blocks.count(); ++block) {
-      const float *center = parts + block * 3 * channels, *residual = center + channels, *square = residual + channels;
-      const auto rows = static_cast<double>(blocks.rows_in(block));
-      for (int64_t c = lo; c < hi; ++c) {
-        const double shift = center[c] - mean[c];
-        squares[c] += square[c] + shift * (2 * residual[c] + rows * shift);
-      }
-    }
-  });
-  return total;
-}
-
-/// dbeta = sum dy and dgamma / inverse = sum dy (x - mean).
-struct Products {
-  std::vector<double> total, product;
-};
-
-/// `of_block`(offset, rows, total, product) forms those of one block.
-template <class Body>
-Products sum_products(const Blocks& blocks, const Body& of_block) {
-  const int64_t channels = blocks.channels;
-  const Tensor partial = Tensor::empty({blocks.count(), 2, channels});
-  float* parts = partial.mutable_data<float>().data();
-  blocks.each([&](int64_t block, int64_t at, int64_t rows) {
-    float* to = parts + block * 2 * channels;
-    of_block(at, rows, to, to + channels);
-  });
-  Products sums{std::vector<double>(static_cast<size_t>(channels)), std::vector<double>(static_cast<size_t>(channels))};
-  double *total = sums.total.data(), *product = sums.product.data();
-  parallel_for(0, channels, row_grain(blocks.count() * 2), [&](int64_t lo, int64_t hi) {
-    for (int64_t block = 0; block < blocks.count(); ++block) {
-      const float *first = parts + block * 2 * channels, *second = first + channels;
-      for (int64_t c = lo; c < hi; ++c) {
-        total[c] += first[c];
-        product[c] += second[c];
-      }
-    }
-  });
-  return sums;
-}
-
-Products products_of(const Tensor& x, const Tensor& dy, const Tensor& mean, const Blocks& blocks) {
-  const elementwise::Kernels& kernels = elementwise::kernels();
-  return sum_products(blocks, [&](int64_t at, int64_t rows, float* total, float* product) {
+  return sum_products(blocks, [&](int64_t, int64_t at, int64_t rows, float* total, float* product) {
     kernels.products(values(x) + at, values(dy) + at, rows, blocks.channels, values(mean), total, product);
-  });
-}
-
-/// The same for g = 0 < y < most ? dy : 0, which is written on the way.
-Products clamped_products_of(const Tensor& x, const Tensor& y, const Tensor& dy, const Tensor& mean, float most,
-                             const Tensor& g, const Blocks& blocks) {
-  const elementwise::Kernels& kernels = elementwise::kernels();
-  const float *in = values(x), *out = values(y), *grad = values(dy);
-  float* to = g.mutable_data<float>().data();
-  return sum_products(blocks, [&](int64_t at, int64_t rows, float* total, float* product) {
-    kernels.clamped_products(in + at, out + at, grad + at, rows, blocks.channels, values(mean), most, to + at, total,
-                             product);
   });
 }
 
 /// y = a[c] * x + b[c]
 Tensor apply(const Tensor& x, const std::vector<float>& a, const std::vector<float>& b, const Tensor& y) {
-  const Blocks blocks(x);
+  const RowBlocks blocks(x.shape());
   const elementwise::Kernels& kernels = elementwise::kernels();
   const float* from = values(x);
   float* to = y.mutable_data<float>().data();
@@ -146,84 +29,7 @@ Tensor apply(const Tensor& x, const std::vector<float>& a, const std::vector<flo
   return y;
 }
 
-/// 1 / sqrt(variance + epsilon)
-std::vector<double> inverse_of(const std::vector<double>& variance, float epsilon) {
-  std::vector<double> inverse;
-  for (const double v : variance) inverse.push_back(1 / std::sqrt(v + epsilon));
-  return inverse;
-}
-
-ChannelAffine affine_of(const Tensor& gamma, const Tensor& beta, const std::vector<double>& mean,
-                        const std::vector<double>& inverse) {
-  ChannelAffine affine;
-  for (size_t c = 0; c < mean.size(); ++c) {
-    const double a = (gamma.defined() ? values(gamma)[c] : 1.0) * inverse[c];
-    affine.a.push_back(static_cast<float>(a));
-    affine.b.push_back(static_cast<float>((beta.defined() ? values(beta)[c] : 0.0) - a * mean[c]));
-  }
-  return affine;
-}
-
 std::vector<double> to_doubles(const Tensor& t) { return {t.data<float>().begin(), t.data<float>().end()}; }
-
-Tensor to_tensor(const std::vector<double>& from, const Tensor& factor) {
-  Tensor to = Tensor::empty({static_cast<int64_t>(from.size())});
-  for (size_t c = 0; c < from.size(); ++c) {
-    to.mutable_data<float>()[c] = static_cast<float>(from[c] * (factor.defined() ? values(factor)[c] : 1.0));
-  }
-  return to;
-}
-
-void update(const BatchNormState& state, const Moments& moments, int64_t rows) {
-  const double keep = state.momentum;
-  const auto mean = state.mean.mutable_data<float>(), variance = state.variance.mutable_data<float>();
-  for (size_t c = 0; c < mean.size(); ++c) {
-    const double unbiased = moments.squares[c] / static_cast<double>(rows - 1);
-    mean[c] = static_cast<float>(keep * mean[c] + (1 - keep) * moments.mean[c]);
-    variance[c] = static_cast<float>(keep * variance[c] + (1 - keep) * unbiased);
-  }
-}
-
-/// The statistics of a batch and what they make of gamma and beta.
-struct Batch {
-  ChannelAffine affine;
-  Tensor mean, inverse;
-};
-
-/// Updates the running statistics.
-Batch statistics_of(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
-                    const Blocks& blocks) {
-  NIBBLE_CHECK(blocks.rows >= 2, "batch_norm: training needs at least 2 values per channel, input is ", x.shape());
-  const Moments moments = moments_of(x, blocks);
-  update(state, moments, blocks.rows);
-  std::vector<double> biased = moments.squares;
-  for (double& v : biased) v /= static_cast<double>(blocks.rows);
-  const std::vector<double> deviation = inverse_of(biased, state.epsilon);
-  return {affine_of(gamma, beta, moments.mean, deviation), to_tensor(moments.mean, {}), to_tensor(deviation, {})};
-}
-
-/// dx = gamma * inverse * (dy - mean(dy) - xhat * mean(dy * xhat)) with xhat = (x - mean) * inverse, formed from x
-/// again rather than kept. Into `dx`, which may be dy.
-Tensor train_input_gradient(const Tensor& x, const Tensor& dy, const Tensor& gamma, const Tensor& mean,
-                            const Tensor& inverse, const Products& sums, const Blocks& blocks, const Tensor& dx) {
-  const auto channels = static_cast<size_t>(blocks.channels);
-  const auto rows = static_cast<double>(blocks.rows);
-  std::vector<float> factor(channels), shift(channels), slope(channels);
-  for (size_t c = 0; c < channels; ++c) {
-    const double r = values(inverse)[c], a = (gamma.defined() ? values(gamma)[c] : 1.0) * r;
-    factor[c] = static_cast<float>(a);
-    shift[c] = static_cast<float>(a * sums.total[c] / rows);
-    slope[c] = static_cast<float>(a * r * r * sums.product[c] / rows);
-  }
-  const elementwise::Kernels& kernels = elementwise::kernels();
-  const float *in = values(x), *grad = values(dy);
-  float* to = dx.mutable_data<float>().data();
-  blocks.each([&](int64_t, int64_t at, int64_t count) {
-    kernels.correct(in + at, grad + at, count, blocks.channels, values(mean), factor.data(), shift.data(), slope.data(),
-                    to + at);
-  });
-  return dx;
-}
 
 }  // namespace
 
@@ -233,7 +39,7 @@ ChannelAffine batch_norm_affine(const Tensor& gamma, const Tensor& beta, const B
 
 Tensor batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state) {
   check_arguments("batch_norm", x, gamma, beta, state);
-  const Blocks blocks(x);
+  const RowBlocks blocks(x.shape());
   const Batch batch = statistics_of(x, gamma, beta, state, blocks);
   const Tensor y = apply(x, batch.affine.a, batch.affine.b, Tensor::empty_like(x));
   return record("batch_norm", y, {x, gamma, beta},
@@ -248,40 +54,6 @@ Tensor batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta
                 });
 }
 
-Tensor batch_norm_clamp_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
-                              const Tensor& residual, float most) {
-  check_arguments("batch_norm", x, gamma, beta, state);
-  const bool sum = residual.defined();
-  if (sum) {
-    check_f32("add", residual);
-    NIBBLE_CHECK(residual.shape() == x.shape(), "add: shapes differ: ", x.shape(), " and ", residual.shape());
-  }
-  const Blocks blocks(x);
-  const Batch batch = statistics_of(x, gamma, beta, state, blocks);
-  const Tensor y = Tensor::empty_like(x);
-  const elementwise::Kernels& kernels = elementwise::kernels();
-  const float *from = values(x), *other = sum ? values(residual) : nullptr;
-  float* to = y.mutable_data<float>().data();
-  blocks.each([&](int64_t, int64_t at, int64_t rows) {
-    kernels.affine_clamp(from + at, other ? other + at : nullptr, rows, blocks.channels, batch.affine.a.data(),
-                         batch.affine.b.data(), most, to + at);
-  });
-  // What passed the clamp is told by y, which the next layer keeps anyway.
-  return record("batch_norm_clamp", y, {x, gamma, beta, residual},
-                [=, mean = batch.mean, inverse = batch.inverse, kept = y.detach(),
-                 wanted = sum && residual.requires_grad()](const Tensor& dy) -> Grads {
-                  const Tensor g = reuse(dy);
-                  const Products sums = clamped_products_of(x, kept, dy, mean, most, g, blocks);
-                  Tensor dx, dgamma, dbeta;
-                  if (gamma.requires_grad()) dgamma = to_tensor(sums.product, inverse);
-                  if (beta.requires_grad()) dbeta = to_tensor(sums.total, {});
-                  if (x.requires_grad())
-                    dx = train_input_gradient(x, g, gamma, mean, inverse, sums, blocks,
-                                              wanted ? Tensor::empty_like(g) : g);
-                  return {dx, dgamma, dbeta, wanted ? g : Tensor()};
-                });
-}
-
 Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state) {
   check_arguments("batch_norm", x, gamma, beta, state);
   const ChannelAffine affine = batch_norm_affine(gamma, beta, state);
@@ -293,7 +65,7 @@ Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta,
   return record("batch_norm", y, {x, gamma, beta}, [=, a = affine.a](const Tensor& dy) -> Grads {
     Tensor dx, dgamma, dbeta;
     if (gamma.requires_grad() || beta.requires_grad()) {
-      const Products sums = products_of(x, dy, mean, Blocks(x));
+      const Products sums = products_of(x, dy, mean, RowBlocks(x.shape()));
       if (gamma.requires_grad()) dgamma = to_tensor(sums.product, inverse);
       if (beta.requires_grad()) dbeta = to_tensor(sums.total, {});
     }

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <memory>
+#include <utility>
+
 #include "core/ops.h"
+#include "core/ops/elementwise_op.h"
 
 namespace nibble {
 
@@ -8,5 +12,16 @@ namespace nibble {
 /// one pass over the data where the three operations need one each. `residual` may be undefined.
 Tensor batch_norm_clamp_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
                               const Tensor& residual, float most);
+
+/// The same and what `then` makes of it: y itself, between the two, never reaches the memory. Throws if y is not
+/// finite.
+Tensor batch_norm_clamp_then_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                                   const BatchNormState& state, const Tensor& residual, float most,
+                                   const std::shared_ptr<const ElementwiseOp>& then);
+
+/// Both: y of batch_norm_clamp_train and what `also` makes of it. Throws if y is not finite.
+std::pair<Tensor, Tensor> batch_norm_clamp_and_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                                                     const BatchNormState& state, const Tensor& residual, float most,
+                                                     const std::shared_ptr<const ElementwiseOp>& also);
 
 }  // namespace nibble

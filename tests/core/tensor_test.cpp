@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "core/allocator.h"
+#include "core/ops.h"
 #include "core/parallel.h"
 #include "core/tape.h"
 #include "third_party/doctest.h"
@@ -71,6 +72,31 @@ TEST_CASE("tape: a second backward through the same ops is refused, and gradient
   CHECK_THROWS_WITH_AS(backward(y), doctest::Contains("run backwards already"), Error);
   backward(multiply(x, x));
   CHECK(x.grad().item() == 12);
+}
+
+TEST_CASE("tape: an op with two outputs runs backwards once, with the gradients of those that were used") {
+  const auto split = [](const Tensor& x) {
+    const Tensor first = Tensor::scalar(2 * x.item()), second = Tensor::scalar(5 * x.item());
+    record_pair("split", first, second, {x}, [](const Tensor& dfirst, const Tensor& dsecond) -> Grads {
+      const float one = dfirst.defined() ? dfirst.item() : 0, other = dsecond.defined() ? dsecond.item() : 0;
+      return {Tensor::scalar(2 * one + 5 * other)};
+    });
+    return std::pair{first, second};
+  };
+  for (const auto& [both, expected] : {std::pair{0, 2.0f}, {1, 5.0f}, {2, 2 * 5 * 2 * 3.0f + 5.0f}}) {
+    Tensor x = Tensor::scalar(3).set_requires_grad();
+    const auto [first, second] = split(x);
+    // first, second, or first * second + second, where second gets two gradients.
+    const Tensor loss = both == 0 ? first : both == 1 ? second : add(multiply(first, second), second);
+    int runs = 0;
+    backward(loss, [&](std::string_view name, const Tensor&) { runs += name == "split"; });
+    CHECK(x.grad().item() == expected);
+    CHECK(runs == (both == 2 ? 2 : 1));  // one call for every gradient
+    CHECK_THROWS_WITH_AS(backward(loss), doctest::Contains("run backwards already"), Error);
+  }
+  const auto [first, second] = split(Tensor::scalar(3));
+  CHECK(first.node() == nullptr);
+  CHECK(second.node() == nullptr);
 }
 
 TEST_CASE("tape: nothing is recorded without need") {

@@ -2,6 +2,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -240,6 +241,36 @@ TEST_CASE("elementwise: steps, windows and their sums are those of the definitio
     }
     CHECK(wrong == 0);
     CHECK(sum == doctest::Approx(want).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("elementwise: long runs snap to few levels as short ones do, around every tie, for all scales") {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr size_t kShort = 96;
+  std::vector<float> x(2048 + 5), together(x.size()), apart(x.size());
+  for (const auto& variant : elementwise::variants()) {
+    if (!cpu::has(variant.needs)) continue;
+    CAPTURE(variant.name);
+    for (int i = 0; i < 400; ++i) {
+      const float scale = std::ldexp(1.0f + static_cast<float>(i) * 0.00249f, i < 100 ? i - 50 : i % 300 - 150);
+      const auto lo = static_cast<float>(i % 5 - 3);
+      const elementwise::Levels levels{scale, 0, lo, lo + static_cast<float>(1 + i % 4), i % 2 == 0};
+      for (size_t k = 0; k < x.size(); ++k) {
+        float v = scale * 0.5f * static_cast<float>(static_cast<int>(k / 8 % 20) - 10);
+        for (size_t step = 0; step < k % 8 / 2; ++step) v = std::nextafter(v, k % 2 == 0 ? kInfinity : -kInfinity);
+        x[k] = v;
+      }
+      x[7] = std::numeric_limits<float>::quiet_NaN();
+      x[8] = kInfinity;
+      x[9] = -kInfinity;
+      x[10] = -0.0f;
+      variant.fn().snap(x.data(), levels, together.data(), static_cast<int64_t>(x.size()));
+      for (size_t at = 0; at < x.size(); at += kShort) {
+        const auto n = static_cast<int64_t>(std::min(kShort, x.size() - at));
+        variant.fn().snap(x.data() + at, levels, apart.data() + at, n);
+      }
+      CHECK(std::memcmp(together.data(), apart.data(), x.size() * sizeof(float)) == 0);
+    }
   }
 }
 

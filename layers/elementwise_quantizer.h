@@ -1,0 +1,19 @@
+#pragma once
+
+#include <memory>
+
+#include "core/ops/elementwise_op.h"
+#include "layers/quantizer.h"
+
+namespace nibble {
+
+/// A quantizer of activations whose training pass can run inside that of the layers in front of it: fuse() then puts
+/// both into one pass over memory.
+class ElementwiseQuantizer : public Quantizer {
+ public:
+  /// What a training pass over an input of that shape computes now. Null if it needs more than one element at a time,
+  /// for example the whole first tensor to find where it starts; such a pass is done by forward().
+  virtual std::shared_ptr<const ElementwiseOp> training_op(const Shape& x) const = 0;
+};
+
+}  // namespace nibble
