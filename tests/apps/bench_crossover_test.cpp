@@ -40,7 +40,7 @@ TEST_CASE("bench crossover: writes a table of every instruction set, with a cell
     if (line.find("x") == std::string::npos || line.find("channels") != std::string::npos) continue;
     ++bitwise;
     const std::string end = line.substr(line.rfind(", ") + 2);
-    CHECK((end == "planes |" || end == "tables |" || end == "int8 |" || end == "float |"));
+    CHECK((end == "planes |" || end == "tables |" || end == "bytes |" || end == "int8 |" || end == "float |"));
   }
   CHECK(sections == crossover_isas());
   CHECK(rows == 17 * static_cast<int>(sections.size()));

@@ -6,7 +6,7 @@
 # - No other object holds AVX instructions (x86-64 only).
 set -euo pipefail
 build=$1
-variant='/kernels/.*/(scalar|sse4|avx[a-z0-9]*|neon|dotprod|i8mm)\.cpp'
+variant='/kernels/.*/(scalar|sse4|avx[a-z0-9]*|amx|neon|dotprod|i8mm)\.cpp'
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 status=0

@@ -1,14 +1,14 @@
-#include "quant/kernels/amx.h"
-
 #include <immintrin.h>
 
 #include <cstdint>
 
 #include "quant/kernels/bit_gemm/bit_gemm.h"
+#include "quant/kernels/quads.h"
 
 namespace nibble::bits {
 namespace {
 
+#include "quant/kernels/amx.inc"
 #include "quant/kernels/bit_gemm/zmm_bits.inc"
 
 /// The sums of some places on their way to outputs.

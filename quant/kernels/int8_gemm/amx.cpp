@@ -1,14 +1,14 @@
-#include "quant/kernels/amx.h"
-
 #include <immintrin.h>
 
 #include <cstdint>
 
 #include "quant/kernels/int8_gemm/int8_gemm.h"
+#include "quant/kernels/quads.h"
 
 namespace nibble::int8 {
 namespace {
 
+#include "quant/kernels/amx.inc"
 #include "quant/kernels/int8_gemm/zmm.inc"
 
 #define NIBBLE_AMX
