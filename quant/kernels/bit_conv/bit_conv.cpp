@@ -205,7 +205,12 @@ void BitConv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y
   const int64_t each = scratch_bytes(h, w, batch), room = static_cast<int64_t>(scratch.size()) / each;
   NIBBLE_CHECK(room >= 1, "bit convolution: scratch of ", scratch.size(), " bytes, expected at least ", each);
   NIBBLE_CHECK(reinterpret_cast<uintptr_t>(scratch.data()) % 8 == 0, "bit convolution: scratch is not aligned to 8");
-  const int parts = static_cast<int>(std::min<int64_t>(room, threads()));
+  if (batch == 0) return;
+  const Extent out = output(h, w);
+  const double products = static_cast<double>(batch * out.h * out.w) * static_cast<double>(out_channels()) * plan_->kh *
+                          plan_->kw * static_cast<double>(plan_->group_in) * plan_->w_planes * plan_->planes;
+  const double most = std::clamp(products / static_cast<double>(plan_->kernels->thread_work), 1., double(threads()));
+  const int parts = static_cast<int>(std::min(static_cast<double>(room), most));
   parallel_for(0, parts, 1, [&](int64_t lo, int64_t hi) {
     for (int64_t part = lo; part < hi; ++part)
       run_part(x, batch, h, w, y, static_cast<int>(part), parts, scratch.data() + part * each, add);

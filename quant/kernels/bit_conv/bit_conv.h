@@ -108,9 +108,10 @@ class BitConv {
   /// beyond some rows.
   int64_t scratch_bytes(int64_t h, int64_t w, int64_t batch) const;
   /// x: (batch, h, w, in_channels) codes, of which the lowest a_bits bits are read; y: (batch, oh, ow, out_channels) of
-  /// the output's type; no overlap. Uses as many threads as the scratch has room for parts, at most threads().
-  /// Allocates nothing. `add` (null: none) is of y's size and added to reals. Throws Error if the scratch is too small
-  /// for one part or not aligned to 8 bytes (64 are best), or if there is something to add to codes.
+  /// the output's type; no overlap. Uses as many threads as the scratch has room for parts and the work is worth, at
+  /// most threads(). Allocates nothing. `add` (null: none) is of y's size and added to reals. Throws Error if the
+  /// scratch is too small for one part or not aligned to 8 bytes (64 are best), or if there is something to add to
+  /// codes.
   void run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* y, std::span<std::byte> scratch,
            const float* add = nullptr) const;
   /// Share number `part` of `parts` of the same work, on this thread, with scratch_bytes(h, w, batch) of scratch; for

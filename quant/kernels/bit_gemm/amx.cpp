@@ -227,6 +227,7 @@ void spread(const Pixels& p) {
 
 constexpr Kernels with_bytes() {
   Kernels kernels = kTable;
+  kernels.thread_work = 1 << 21;
   kernels.bytes = bytes;
   kernels.spread = spread;
   return kernels;

@@ -75,6 +75,8 @@ struct Pixels {
 };
 
 struct Kernels {
+  /// Products of two bits, or of bytes, that take as long as starting a thread and waiting for it.
+  int64_t thread_work = 1 << 17;
   int64_t lanes = 0;      ///< panels of packed planes are a multiple of this
   int64_t block = 0;      ///< and at most this wide
   bool popcount = false;  ///< by one instruction: planes are the faster ones for bits by bits

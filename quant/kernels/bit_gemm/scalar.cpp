@@ -155,7 +155,16 @@ void tabulate(const Pixels& p) {
   }
 }
 
-constexpr Kernels kTable{kLanes, 8, false, planes, pack, kGroup, kLanes, {0, 8, 8, 8, 8}, kPlace, tables, tabulate};
+constexpr Kernels kTable{.lanes = kLanes,
+                         .block = 8,
+                         .planes = planes,
+                         .pack = pack,
+                         .group = kGroup,
+                         .table_lanes = kLanes,
+                         .table_block = {0, 8, 8, 8, 8},
+                         .place = kPlace,
+                         .tables = tables,
+                         .tabulate = tabulate};
 
 }  // namespace
 

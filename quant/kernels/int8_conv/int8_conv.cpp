@@ -267,13 +267,13 @@ void Int8Conv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* 
   NIBBLE_CHECK(reinterpret_cast<uintptr_t>(scratch.data()) % 8 == 0, "int8 convolution: scratch is not aligned to 8");
   if (batch == 0) return;
   const Target to{static_cast<uint8_t*>(y), add};
-  // Starting a thread and waiting for it takes as long as this many multiply-adds.
-  constexpr double kWorthAThread = 1 << 17;
+  constexpr int64_t kDepthwiseThreadWork = 1 << 17;
+  const auto thread_work = static_cast<double>(plan_->depthwise ? kDepthwiseThreadWork : plan_->kernels->thread_work);
   const auto taps =
       static_cast<double>(plan_->kh) * plan_->kw * static_cast<double>(in_channels()) / plan_->geometry.groups;
   const int64_t pixels = batch * (frame ? frame->oh * frame->ow : h * w);
   const double work = static_cast<double>(pixels) * static_cast<double>(out_channels()) * taps;
-  const double most = std::clamp(work / kWorthAThread, 1., static_cast<double>(threads()));
+  const double most = std::clamp(work / thread_work, 1., static_cast<double>(threads()));
   const int parts = static_cast<int>(std::min(static_cast<double>(room), most));
   parallel_for(0, parts, 1, [&](int64_t lo, int64_t hi) {
     for (int64_t part = lo; part < hi; ++part) {

@@ -14,9 +14,16 @@ namespace {
 #define NIBBLE_AMX
 #include "quant/kernels/int8_gemm/tile.inc"
 
+constexpr Kernels with_tiles() {
+  Kernels kernels = kTable;
+  kernels.thread_work = 1 << 21;
+  return kernels;
+}
+constexpr Kernels kAmxTable = with_tiles();
+
 }  // namespace
 
 const Kernels& gemm_amx();
-const Kernels& gemm_amx() { return kTable; }
+const Kernels& gemm_amx() { return kAmxTable; }
 
 }  // namespace nibble::int8

@@ -152,8 +152,10 @@ enum class Operand {
 
 struct Kernels {
   Operand operand = Operand::u8_s8;
-  int64_t lanes = 0;                         ///< panels of packed weights are this or
-  int64_t block = 0;                         ///< this wide
+  int64_t lanes = 0;  ///< panels of packed weights are this or
+  int64_t block = 0;  ///< this wide
+  /// Multiply-adds of correlate that take as long as starting a thread and waiting for it.
+  int64_t thread_work = 1 << 17;
   int64_t pixels = 0;                        ///< columns that fill a tile of the widest panel; a tile has two such rows
   const uint8_t* depthwise_order = nullptr;  ///< channel of each of the 2 * lanes weights
   void (*correlate)(const Correlate&) = nullptr;
