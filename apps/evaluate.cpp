@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/ops.h"
+#include "layers/fuse.h"
 #include "quant/lowering/lower.h"
 
 namespace nibble {
@@ -43,11 +44,12 @@ std::optional<EvalResult> evaluate(const Graph& graph, Loader& loader,
                                    const std::function<bool(int64_t images)>& after_batch, bool in_float) {
   const NoRecord no_record;
   const Evaluated form = in_float ? Evaluated{graph, "asked for"} : evaluated(graph);
+  const Graph running = fuse(form.graph).graph;
   EvalResult result;
   result.on_codes = form.why_real.empty();
   loader.start(0);
   for (Batch batch; loader.next(batch);) {
-    const Tensor logits = form.graph.forward(batch.images, {Mode::eval});
+    const Tensor logits = running.forward(batch.images, {Mode::eval});
     add_batch(result, logits, batch.labels);
     result.hash.add(logits);
     if (after_batch && !after_batch(result.total)) return std::nullopt;

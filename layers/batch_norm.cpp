@@ -37,6 +37,10 @@ Tensor BatchNorm::forward_clamped(const Tensor& x, const Tensor& residual, float
   return batch_norm_clamp_train(x, scale_, offset_, state_, residual, most);
 }
 
+Tensor BatchNorm::evaluate_clamped(const Tensor& x, const Tensor& residual, float most) const {
+  return batch_norm_clamp_eval(x, scale_, offset_, state_, residual, most);
+}
+
 std::pair<Tensor, Tensor> BatchNorm::forward_clamped_and(const Tensor& x, const Tensor& residual, float most,
                                                          const std::shared_ptr<const ElementwiseOp>& also) {
   return batch_norm_clamp_and_train(x, scale_, offset_, state_, residual, most, also);

@@ -24,6 +24,8 @@ class BatchNorm final : public Layer {
   /// With `then`, what that makes of it.
   Tensor forward_clamped(const Tensor& x, const Tensor& residual, float most,
                          const std::shared_ptr<const ElementwiseOp>& then = {});
+  /// The same in evaluation, without `then`.
+  Tensor evaluate_clamped(const Tensor& x, const Tensor& residual, float most) const;
   /// forward_clamped() and what `also` makes of it.
   std::pair<Tensor, Tensor> forward_clamped_and(const Tensor& x, const Tensor& residual, float most,
                                                 const std::shared_ptr<const ElementwiseOp>& also);

@@ -105,8 +105,8 @@ class Finder {
         match.fusion.absorbed.push_back(chain.quantizer->name);
       }
     }
-    match.layer = std::make_shared<NormClamp>(std::static_pointer_cast<BatchNorm>(chain.norm->layer),
-                                              chain.clamp->layer, chain.most, quantizer, match.ahead);
+    match.layer = std::make_shared<NormClamp>(std::static_pointer_cast<BatchNorm>(chain.norm->layer), chain.most,
+                                              quantizer, match.ahead);
     match.fusion.rule = match.layer->type();
     return match;
   }

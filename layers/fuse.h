@@ -13,17 +13,16 @@ struct Fusion {
   std::vector<std::string> absorbed;  ///< in order
 };
 
-/// A graph that computes what another one does, bit for bit, with fewer passes over memory in training.
+/// A graph that computes what another one does, bit for bit, with fewer passes over memory.
 struct FusedGraph {
   Graph graph;
   std::vector<Fusion> fusions;
 };
 
-/// Rewrites a graph for training. The result shares the layers, and so the parameters, of the original, which remains
-/// the definition: names, order of the state and checkpoints are the original's. Rules:
+/// Rewrites a graph for training and evaluation. The result shares the layers, and so the parameters, of the original,
+/// which remains the definition: names, order of the state and checkpoints are the original's. Rules:
 ///   norm_clamp               batch_norm, then add if there is one, then relu or relu6; of these only the last has
-///   other
-///                            readers
+///                            other readers
 ///   norm_clamp_quantize      the same and an ElementwiseQuantizer that alone reads it
 ///   norm_clamp_and_quantize  the same and an ElementwiseQuantizer that is one of two readers; its node remains, but is
 ///                            only where the result is fetched

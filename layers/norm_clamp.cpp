@@ -6,9 +6,7 @@ Tensor NormClamp::forward(Inputs in, const Pass& pass) {
   NIBBLE_CHECK(in.size() == 1 || in.size() == 2, type(), ": expected one or two inputs, got ", in.size());
   const Tensor residual = in.size() == 2 ? in[1] : Tensor();
   if (pass.mode == Mode::train) return train(in[0], residual, pass);
-  Tensor y = norm_->forward(in.first(1), pass);
-  if (residual.defined()) y = add(y, residual);
-  y = clamp_->forward({&y, 1}, pass);
+  const Tensor y = norm_->evaluate_clamped(in[0], residual, most_);
   return quantizer_ ? quantizer_->forward({&y, 1}, pass) : y;
 }
 

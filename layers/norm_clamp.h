@@ -14,15 +14,11 @@ inline constexpr float kNoBound = std::numeric_limits<float>::infinity();
 /// work done here. Bit for bit what the layers compute one after the other. Made by fuse().
 class NormClamp final : public Layer {
  public:
-  /// `most` is the upper bound of `clamp`, or kNoBound. The output is that of `quantizer`, if there is one; `ahead`
+  /// `most` is the upper bound of the clamp, or kNoBound. The output is that of `quantizer`, if there is one; `ahead`
   /// gets a second one.
-  NormClamp(std::shared_ptr<BatchNorm> norm, std::shared_ptr<Layer> clamp, float most,
-            std::shared_ptr<ElementwiseQuantizer> quantizer = {}, std::shared_ptr<QuantizedAhead> ahead = {})
-      : norm_(std::move(norm)),
-        clamp_(std::move(clamp)),
-        most_(most),
-        quantizer_(std::move(quantizer)),
-        ahead_(std::move(ahead)) {}
+  NormClamp(std::shared_ptr<BatchNorm> norm, float most, std::shared_ptr<ElementwiseQuantizer> quantizer = {},
+            std::shared_ptr<QuantizedAhead> ahead = {})
+      : norm_(std::move(norm)), most_(most), quantizer_(std::move(quantizer)), ahead_(std::move(ahead)) {}
 
   std::string_view type() const override {
     return quantizer_ ? "norm_clamp_quantize" : ahead_ ? "norm_clamp_and_quantize" : "norm_clamp";
@@ -34,7 +30,6 @@ class NormClamp final : public Layer {
   Tensor train(const Tensor& x, const Tensor& residual, const Pass& pass);
 
   std::shared_ptr<BatchNorm> norm_;
-  std::shared_ptr<Layer> clamp_;
   float most_;
   std::shared_ptr<ElementwiseQuantizer> quantizer_;
   std::shared_ptr<QuantizedAhead> ahead_;

@@ -19,6 +19,7 @@
 #include "apps/trained_model.h"
 #include "core/file.h"
 #include "core/parallel.h"
+#include "layers/fuse.h"
 
 namespace nibble {
 namespace {
@@ -59,7 +60,7 @@ Json measure_inference(const Arguments& args, Console& console) {
   options.hash = args.has("--hash");
   Progress progress(console);
   Json json = {{"model", model.path}, {"threads", threads()}};
-  json.update(bench_model(model.graph, options, progress));
+  json.update(bench_model(fuse(model.graph).graph, options, progress));
   json["start_seconds"] = start;
   json["memory"] = memory.json(json["two_largest_activations_bytes"].get<int64_t>());
   json.erase("two_largest_activations_bytes");

@@ -1,6 +1,7 @@
 #include "core/ops/batch_norm_clamp.h"
 
 #include <atomic>
+#include <cmath>
 #include <numeric>
 
 #include "core/kernels/elementwise/dispatch.h"
@@ -43,13 +44,17 @@ struct ClampedNorm {
   }
 };
 
+void check_all(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
+               const Tensor& residual) {
+  check_arguments("batch_norm", x, gamma, beta, state);
+  if (!residual.defined()) return;
+  check_f32("add", residual);
+  NIBBLE_CHECK(residual.shape() == x.shape(), "add: shapes differ: ", x.shape(), " and ", residual.shape());
+}
+
 ClampedNorm clamped_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
                          const Tensor& residual, float most) {
-  check_arguments("batch_norm", x, gamma, beta, state);
-  if (residual.defined()) {
-    check_f32("add", residual);
-    NIBBLE_CHECK(residual.shape() == x.shape(), "add: shapes differ: ", x.shape(), " and ", residual.shape());
-  }
+  check_all(x, gamma, beta, state, residual);
   const RowBlocks blocks(x.shape());
   return {x, gamma, beta, residual, most, blocks, statistics_of(x, gamma, beta, state, blocks)};
 }
@@ -176,6 +181,25 @@ std::pair<Tensor, Tensor> batch_norm_clamp_and_train(const Tensor& x, const Tens
                 return grads;
               });
   return {y, other};
+}
+
+Tensor batch_norm_clamp_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
+                             const Tensor& residual, float most) {
+  if (would_record({x, gamma, beta, residual})) {
+    const Tensor norm = batch_norm_eval(x, gamma, beta, state), sum = residual.defined() ? add(norm, residual) : norm;
+    return std::isinf(most) ? relu(sum) : relu6(sum);
+  }
+  check_all(x, gamma, beta, state, residual);
+  const ChannelAffine affine = batch_norm_affine(gamma, beta, state);
+  const RowBlocks blocks(x.shape());
+  const Tensor y = Tensor::empty_like(x);
+  const float *from = values(x), *other = residual.defined() ? values(residual) : nullptr;
+  float* to = y.mutable_data<float>().data();
+  blocks.each([&](int64_t, int64_t at, int64_t rows) {
+    elementwise::kernels().affine_clamp(from + at, other ? other + at : nullptr, rows, blocks.channels, affine.a.data(),
+                                        affine.b.data(), most, to + at);
+  });
+  return y;
 }
 
 }  // namespace nibble

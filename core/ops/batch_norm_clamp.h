@@ -24,4 +24,8 @@ std::pair<Tensor, Tensor> batch_norm_clamp_and_train(const Tensor& x, const Tens
                                                      const BatchNormState& state, const Tensor& residual, float most,
                                                      const std::shared_ptr<const ElementwiseOp>& also);
 
+/// relu(batch_norm_eval(x) + residual), or relu6, bit for bit; in one pass where no gradients are recorded.
+Tensor batch_norm_clamp_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
+                             const Tensor& residual, float most);
+
 }  // namespace nibble

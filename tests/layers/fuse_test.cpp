@@ -58,6 +58,8 @@ TEST_CASE("fuse: outputs, gradients and statistics are the same bits, in trainin
     const Tensor want = plain.forward(x, {}), got = fused.graph.forward(x, {});
     CHECK(std::memcmp(want.raw(), got.raw(), want.bytes()) == 0);
     const NoRecord guard;
+    const Tensor in_one_pass = fused.graph.forward(x, {});
+    CHECK(std::memcmp(want.raw(), in_one_pass.raw(), want.bytes()) == 0);
     Rng rng(1), other(1);
     const Tensor silent = fused.graph.forward(x, {Mode::train, &rng}), loud = plain.forward(x, {Mode::train, &other});
     CHECK(std::memcmp(silent.raw(), loud.raw(), silent.bytes()) == 0);
