@@ -123,6 +123,10 @@ TEST_CASE("elementwise: codes are those of the definition in every variant, with
         for (const float v : {middle, std::nextafter(middle, -kInfinity), std::nextafter(middle, kInfinity)})
           x.push_back(v);
       }
+      // Away from ties.
+      for (int i = 0; i < 6000; ++i)
+        x.push_back(levels.offset +
+                    levels.scale * (static_cast<float>(i % 311 - 155) + static_cast<float>(i % 97) / 101));
       std::vector<int> want;
       for (const float v : x) want.push_back(code_of(v, levels));
       for (const auto& variant : elementwise::variants()) {
