@@ -1,8 +1,8 @@
 #include "apps/bench_train.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
+#include <functional>
 #include <ostream>
 
 #include "apps/float_peak.h"
@@ -16,42 +16,17 @@
 namespace nibble {
 namespace {
 
-constexpr int kWarmUpSteps = 3, kBatches = 2;
+constexpr int kBatches = 2;
 
-struct Timing {
-  std::vector<double> seconds;
-  int64_t system_allocations = 0;
-};
-
-Timing time_steps(MeasuredTraining& training, const std::vector<Batch>& batches, int64_t count, Progress& progress) {
-  Timing timing;
-  int64_t before = 0;
-  progress.start("bench train", count + kWarmUpSteps);
-  for (int64_t i = 0; i < count + kWarmUpSteps; ++i) {
-    if (i == kWarmUpSteps) before = allocator_stats().system_allocations;
-    const auto begin = std::chrono::steady_clock::now();
-    training.step(batches[static_cast<size_t>(i) % batches.size()]);
-    const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    if (i >= kWarmUpSteps) timing.seconds.push_back(taken);
-    progress.update(i + 1, "");
-  }
-  progress.clear();
-  timing.system_allocations = allocator_stats().system_allocations - before;
-  return timing;
+/// Gives them over and over.
+std::function<Batch()> in_turn(const std::vector<Batch>& batches) {
+  return [&batches, i = size_t{0}]() mutable { return batches[i++ % batches.size()]; };
 }
 
 Json explain_steps(MeasuredTraining& training, const std::vector<Batch>& batches, int64_t count, Progress& progress) {
   const double before = measure_float_peak();
   StepProfile steps;
-  profile::Recorder recorder;
-  progress.start("explain", count);
-  for (int64_t i = 0; i < count; ++i) {
-    recorder.clear();
-    training.step(batches[static_cast<size_t>(i) % batches.size()]);
-    steps.add(recorder.events());
-    progress.update(i + 1, "");
-  }
-  progress.clear();
+  time_steps(training, in_turn(batches), count, 0, "explain", progress, &steps);
   Json json = steps.json();
   json["peak_flops"] = std::max(before, measure_float_peak());
   return json;
@@ -63,9 +38,9 @@ Json bench_train(const RunConfig& config, const BenchTrainOptions& options, Prog
   MeasuredTraining training(config, options.keep_threads);
   const int64_t batch = options.batch > 0 ? options.batch : training.parts().source->options().batch;
   const std::vector<Batch> batches = training.noise(batch, kBatches);
-  const Timing timing = time_steps(training, batches, options.steps, progress);
-  const double typical = median(timing.seconds);
-  const auto [least, most] = std::minmax_element(timing.seconds.begin(), timing.seconds.end());
+  const StepTimes times = time_steps(training, in_turn(batches), options.steps, kWarmUpSteps, "bench train", progress);
+  const double typical = median(times.seconds);
+  const auto [least, most] = std::minmax_element(times.seconds.begin(), times.seconds.end());
   const AllocatorStats memory = allocator_stats();
   Json json = {
       {"model", config.model.type()},
@@ -74,7 +49,7 @@ Json bench_train(const RunConfig& config, const BenchTrainOptions& options, Prog
       {"steps", options.steps},
       {"images_per_second", static_cast<double>(batch) / typical},
       {"seconds_per_step", {{"median", typical}, {"min", *least}, {"max", *most}}},
-      {"system_allocations", timing.system_allocations},
+      {"system_allocations", times.system_allocations},
       {"peak_rss_bytes", peak_rss_bytes()},
       {"data_bytes", static_cast<int64_t>(kBatches * (batches[0].images.bytes() + batches[0].labels.bytes()))},
       {"allocator",

@@ -1,6 +1,10 @@
 #include "apps/measured_training.h"
 
+#include <chrono>
+#include <optional>
+
 #include "apps/noise.h"
+#include "core/allocator.h"
 #include "core/parallel.h"
 
 namespace nibble {
@@ -35,6 +39,30 @@ std::vector<Batch> MeasuredTraining::noise(int64_t size, int count) const {
     batches.push_back(std::move(batch));
   }
   return batches;
+}
+
+StepTimes time_steps(MeasuredTraining& training, const std::function<Batch()>& next, int64_t count, int64_t warm_up,
+                     const std::string& label, Progress& progress, StepProfile* steps) {
+  StepTimes times;
+  int64_t before = 0;
+  std::optional<profile::Recorder> recorder;
+  if (steps) recorder.emplace();
+  progress.start(label, count + warm_up);
+  for (int64_t i = 0; i < count + warm_up; ++i) {
+    if (i == warm_up) before = allocator_stats().system_allocations;
+    if (recorder) recorder->clear();
+    const auto begin = std::chrono::steady_clock::now();
+    training.step(next());
+    const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    if (i >= warm_up) {
+      times.seconds.push_back(taken);
+      if (steps) steps->add(recorder->events());
+    }
+    progress.update(i + 1, "");
+  }
+  progress.clear();
+  times.system_allocations = allocator_stats().system_allocations - before;
+  return times;
 }
 
 }  // namespace nibble

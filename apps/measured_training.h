@@ -1,10 +1,14 @@
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "apps/progress.h"
 #include "apps/run_config.h"
 #include "apps/run_parts.h"
+#include "apps/step_profile.h"
 #include "apps/train_step.h"
 
 namespace nibble {
@@ -27,5 +31,19 @@ class MeasuredTraining {
   Rng rng_{1};
   int64_t done_ = 0, total_steps_;
 };
+
+/// The first steps of a training, which allocate what later ones find again.
+inline constexpr int64_t kWarmUpSteps = 3;
+
+/// What some steps took, the warm-up left out.
+struct StepTimes {
+  std::vector<double> seconds;     ///< of each step
+  int64_t system_allocations = 0;  ///< blocks that tensors took from the system
+};
+
+/// Times `count` steps on batches of `next`, which is part of the time, after `warm_up` others. Adds what a recorder
+/// has seen of each to `steps` if there is one; without, nothing is recorded. `label` is for the progress.
+StepTimes time_steps(MeasuredTraining& training, const std::function<Batch()>& next, int64_t count, int64_t warm_up,
+                     const std::string& label, Progress& progress, StepProfile* steps = nullptr);
 
 }  // namespace nibble

@@ -1,4 +1,3 @@
-#include <chrono>
 #include <cstdio>
 #include <ostream>
 
@@ -8,14 +7,11 @@
 #include "apps/median.h"
 #include "apps/progress.h"
 #include "apps/step_profile.h"
-#include "core/allocator.h"
 #include "core/file.h"
 #include "core/parallel.h"
 
 namespace nibble {
 namespace {
-
-constexpr int64_t kWarmUpSteps = 3;
 
 /// Batches of the config's training images, epoch after epoch, or of noise.
 class BatchSource {
@@ -53,30 +49,6 @@ class BatchSource {
   int64_t count_ = 0;
 };
 
-/// Records `count` steps after some that are not, and says how long they took and what they allocated.
-Json record_steps(MeasuredTraining& training, BatchSource& source, int64_t count, StepProfile& steps,
-                  Progress& progress) {
-  std::vector<double> seconds;
-  int64_t allocations = 0;
-  profile::Recorder recorder;
-  progress.start("profile", count + kWarmUpSteps);
-  for (int64_t i = 0; i < count + kWarmUpSteps; ++i) {
-    if (i == kWarmUpSteps) allocations = allocator_stats().system_allocations;
-    recorder.clear();
-    const auto begin = std::chrono::steady_clock::now();
-    training.step(source.next());
-    const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    if (i >= kWarmUpSteps) {
-      seconds.push_back(taken);
-      steps.add(recorder.events());
-    }
-    progress.update(i + 1, "");
-  }
-  progress.clear();
-  return {{"seconds_per_step", median(seconds)},
-          {"system_allocations", allocator_stats().system_allocations - allocations}};
-}
-
 void print(const Json& json, std::ostream& out) {
   char text[200];
   std::snprintf(text, sizeof text,
@@ -98,8 +70,14 @@ int run_profile(const Arguments& args, Console& console) {
   Progress progress(console);
   BatchSource source(config, training, batch, args.has("--noise"), progress);
   StepProfile steps;
-  Json json = {{"model", config.model.type()}, {"batch", batch}, {"threads", threads()}, {"steps", count}};
-  json.update(record_steps(training, source, count, steps, progress));
+  const auto next = [&source] { return source.next(); };
+  const StepTimes times = time_steps(training, next, count, kWarmUpSteps, "profile", progress, &steps);
+  Json json = {{"model", config.model.type()},
+               {"batch", batch},
+               {"threads", threads()},
+               {"steps", count},
+               {"seconds_per_step", median(times.seconds)},
+               {"system_allocations", times.system_allocations}};
   json.update(steps.json());
   json["machine"] = machine_info();
   if (args.has("--trace")) write_file_atomically(args.text("--trace"), steps.trace().dump(1) + "\n");

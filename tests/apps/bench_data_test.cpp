@@ -2,12 +2,11 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
-#include "apps/program.h"
 #include "apps/run_config.h"
 #include "apps/run_parts.h"
 #include "core/file.h"
+#include "tests/apps/outcome.h"
 #include "tests/apps/scratch.h"
 #include "tests/data/golden.h"
 #include "third_party/doctest.h"
@@ -17,18 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Outcome {
-  int code = 0;
-  std::string out, err;
-  bool says(const std::string& part) const { return err.find(part) != std::string::npos; }
-};
-
-Outcome run(const std::vector<std::string>& args) {
-  std::ostringstream out, err;
-  Console console{out, err, false};
-  const int code = run_program(args, console);
-  return {code, out.str(), err.str()};
-}
+using test::Outcome;
+using test::run;
 
 void write_image(const std::string& path, const std::vector<uint8_t>& bytes) {
   make_directories(fs::path(path).parent_path().string());

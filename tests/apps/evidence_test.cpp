@@ -1,7 +1,6 @@
 #include "apps/evidence/study.h"
 
 #include <cmath>
-#include <sstream>
 
 #include "apps/evidence/short_run.h"
 #include "apps/median.h"
@@ -9,29 +8,18 @@
 #include "core/file.h"
 #include "layers/checkpoint.h"
 #include "layers/model.h"
+#include "tests/apps/outcome.h"
 #include "tests/apps/scratch.h"
 #include "third_party/doctest.h"
 
 namespace nibble {
 namespace {
 
+using test::Outcome;
+using test::run;
+
 constexpr const char* kFewImages =
     R"({"type": "embedded", "train": 32, "test": 8, "batch": 4, "eval_batch": 8, "workers": 0})";
-
-struct Outcome {
-  int code = 0;
-  std::string out, err;
-};
-
-Outcome run(const std::vector<std::string>& args) {
-  std::ostringstream out, err;
-  Console console{out, err, false};
-  Outcome outcome;
-  outcome.code = run_program(args, console);
-  outcome.out = out.str();
-  outcome.err = err.str();
-  return outcome;
-}
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

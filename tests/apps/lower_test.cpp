@@ -1,9 +1,7 @@
-#include <sstream>
-
 #include "apps/engine_times.h"
-#include "apps/program.h"
 #include "core/file.h"
 #include "layers/checkpoint.h"
+#include "tests/apps/outcome.h"
 #include "tests/apps/scratch.h"
 #include "tests/quant/lowering/support.h"
 
@@ -11,22 +9,6 @@ using namespace nibble;
 using namespace nibble::test;
 
 namespace {
-
-struct Outcome {
-  int code = 0;
-  std::string out, err;
-  Json json() const { return Json::parse(out); }
-};
-
-Outcome run(const std::vector<std::string>& args) {
-  std::ostringstream out, err;
-  Console console{out, err, false};
-  Outcome outcome;
-  outcome.code = run_program(args, console);
-  outcome.out = out.str();
-  outcome.err = err.str();
-  return outcome;
-}
 
 /// An affine checkpoint of the small network, and the lowered model beside it.
 struct Pair {

@@ -1,15 +1,14 @@
 #include <chrono>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "apps/float_peak.h"
-#include "apps/program.h"
 #include "apps/step_profile.h"
 #include "apps/train_step.h"
 #include "core/file.h"
 #include "layers/describe.h"
 #include "quant/policy.h"
+#include "tests/apps/outcome.h"
 #include "tests/apps/scratch.h"
 #include "tests/layers/support.h"
 
@@ -18,18 +17,6 @@ using namespace nibble::test;
 using profile::Stage;
 
 namespace {
-
-struct Outcome {
-  int code = 0;
-  std::string out, err;
-};
-
-Outcome run(const std::vector<std::string>& args) {
-  std::ostringstream out, err;
-  Console console{out, err, false};
-  const int code = run_program(args, console);
-  return {code, out.str(), err.str()};
-}
 
 Json small_config() {
   return {{"model", {{"type", "small_resnet"}, {"width", 4}, {"classes", 10}}},

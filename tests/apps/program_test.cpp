@@ -12,27 +12,15 @@
 
 #include "core/file.h"
 #include "core/safetensors.h"
+#include "tests/apps/outcome.h"
 #include "tests/apps/scratch.h"
 #include "third_party/doctest.h"
 
 namespace nibble {
 namespace {
 
-struct Outcome {
-  int code = 0;
-  std::string out, err;
-  bool says(const std::string& part) const { return err.find(part) != std::string::npos; }
-};
-
-Outcome run(const std::vector<std::string>& args) {
-  std::ostringstream out, err;
-  Console console{out, err, false};
-  Outcome outcome;
-  outcome.code = run_program(args, console);
-  outcome.out = out.str();
-  outcome.err = err.str();
-  return outcome;
-}
+using test::Outcome;
+using test::run;
 
 constexpr const char* kConfig = R"({
   "name": "tiny",

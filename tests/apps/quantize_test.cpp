@@ -1,29 +1,14 @@
-#include <sstream>
-
-#include "apps/program.h"
 #include "core/file.h"
 #include "core/safetensors.h"
+#include "tests/apps/outcome.h"
 #include "tests/apps/scratch.h"
 #include "third_party/doctest.h"
 
 namespace nibble {
 namespace {
 
-struct Outcome {
-  int code = 0;
-  std::string out, err;
-  Json json() const { return Json::parse(out); }
-};
-
-Outcome run(const std::vector<std::string>& args) {
-  std::ostringstream out, err;
-  Console console{out, err, false};
-  Outcome outcome;
-  outcome.code = run_program(args, console);
-  outcome.out = out.str();
-  outcome.err = err.str();
-  return outcome;
-}
+using test::Outcome;
+using test::run;
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

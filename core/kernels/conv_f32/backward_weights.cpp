@@ -18,8 +18,6 @@ constexpr int64_t kSliceChannels = 64;
 constexpr int64_t kUnpackChannels = 16;
 constexpr int64_t kTaskMacs = 1 << 20;
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /// How the sum over pixels is cut, which depends on the shape only. The images are summed in chunks. Within one, a
 /// chain of additions is made of `together` images, or of `rows` rows of one image. Large weights leave few chunks;
 /// then the outer products of a chunk, one per segment and slice of the output channels, are spread over `parts`.
@@ -213,10 +211,7 @@ void conv_backward_weights(const Kernels& k, const ConvShape& shape, const float
   parallel_for(0, c.chunks * c.parts, c.grain, [&](int64_t lo, int64_t hi) {
     for (int64_t i = lo; i < hi; ++i) work.chunk(i / c.parts, i % c.parts, partial + i / c.parts * floats);
   });
-  parallel_for(0, floats, 16 * 1024, [&](int64_t lo, int64_t hi) {
-    for (int64_t i = 1; i < c.chunks; ++i)
-      for (int64_t j = lo; j < hi; ++j) partial[j] += partial[i * floats + j];
-  });
+  sum_chunks(partial, c.chunks, floats);
   if (plan.depthwise) return unpack_depthwise(plan, partial, dw);
   const int64_t blocks = ceil_div(plan.dst_g, kUnpackChannels);
   parallel_for(0, plan.groups * blocks, 1 + 1024 * shape.o / floats, [&](int64_t lo, int64_t hi) {

@@ -13,8 +13,6 @@ namespace {
 constexpr int64_t kStripeFloats = 96 * 1024;  // of the source, per stripe: stays in a 1 MiB L2 beside the weights
 constexpr int64_t kTaskMacs = 1 << 20;        // about 10 us; below that a thread is not worth waking
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 struct Packed {
   std::shared_ptr<std::byte> storage;
   const float* data = nullptr;

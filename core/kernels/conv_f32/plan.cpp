@@ -6,6 +6,8 @@
 #include <new>
 #include <utility>
 
+#include "core/parallel.h"
+
 namespace nibble::conv_f32 {
 namespace {
 
@@ -23,7 +25,7 @@ Axis data_axis(int64_t in, int64_t k, int64_t stride, int64_t pad, int64_t dilat
     // Input i meets tap t at output (i + pad - t * dilation) / stride, if that is whole.
     const int64_t dst0 = floor_mod(r - pad, stride);
     if (dst0 >= in) continue;
-    AxisClass one{dst0, (in - dst0 + stride - 1) / stride, (dst0 + pad - r) / stride, {}};
+    AxisClass one{dst0, ceil_div(in - dst0, stride), (dst0 + pad - r) / stride, {}};
     for (int64_t t = k - 1; t >= 0; --t)
       if ((t * dilation) % stride == r) one.taps.push_back({t, -(t * dilation - r) / stride});
     axis.classes.push_back(one);
@@ -145,6 +147,13 @@ float* thread_scratch(int64_t floats) {
     size = floats;
   }
   return buffer.get();
+}
+
+void sum_chunks(float* partial, int64_t chunks, int64_t floats) {
+  parallel_for(0, floats, 16 * 1024, [&](int64_t lo, int64_t hi) {
+    for (int64_t i = 1; i < chunks; ++i)
+      for (int64_t j = lo; j < hi; ++j) partial[j] += partial[i * floats + j];
+  });
 }
 
 }  // namespace nibble::conv_f32

@@ -88,4 +88,10 @@ float* thread_scratch(int64_t floats);
 /// 512 bytes would put all pixels into a few sets of the caches.
 int64_t spread_pitch(int64_t channels);
 
+/// a / b rounded up, of non-negative numbers.
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// Adds the results of all chunks, `floats` each, to that of the first, in order, on all threads.
+void sum_chunks(float* partial, int64_t chunks, int64_t floats);
+
 }  // namespace nibble::conv_f32

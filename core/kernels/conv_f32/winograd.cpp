@@ -17,8 +17,6 @@ constexpr int64_t kPartialFloats = 2 << 20;  // all partial gradients together
 constexpr int64_t kMostChunks = 16;
 constexpr int64_t kUnitFloats = 128 * 1024;  // of both transformed operands: stays in a 1 MiB L2 beside weights
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /// Pixels in NHWC.
 struct Map {
   int64_t images, h, w, c;
@@ -305,10 +303,7 @@ void winograd_backward_weights(const Kernels& k, const ConvShape& s, const float
   parallel_for(0, c.chunks * c.parts, 1, [&](int64_t lo, int64_t hi) {
     for (int64_t i = lo; i < hi; ++i) sums(c, i / c.parts, i % c.parts, partial + i / c.parts * floats);
   });
-  parallel_for(0, floats, 16 * 1024, [&](int64_t lo, int64_t hi) {
-    for (int64_t i = 1; i < c.chunks; ++i)
-      for (int64_t j = lo; j < hi; ++j) partial[j] += partial[i * floats + j];
-  });
+  sum_chunks(partial, c.chunks, floats);
   parallel_for(0, s.c, 1 + (1 << 12) / s.o, [&](int64_t lo, int64_t hi) { transform_sums(s, partial, lo, hi, dw); });
 }
 
