@@ -275,14 +275,15 @@ void Int8Conv::run(const uint8_t* x, int64_t batch, int64_t h, int64_t w, void* 
   const double work = static_cast<double>(pixels) * static_cast<double>(out_channels()) * taps;
   const double most = std::clamp(work / thread_work, 1., static_cast<double>(threads()));
   const int parts = static_cast<int>(std::min(static_cast<double>(room), most));
+  const auto run_one = [&](int part, std::byte* mine) {
+    if (frame)
+      run_frame(*frame, x, batch, to, part, parts, mine);
+    else
+      run_pointwise(*plan_, x, pixels, to, part, parts, mine);
+  };
+  if (parts == 1) return run_one(0, scratch.data());
   parallel_for(0, parts, 1, [&](int64_t lo, int64_t hi) {
-    for (int64_t part = lo; part < hi; ++part) {
-      std::byte* const mine = scratch.data() + part * each;
-      if (frame)
-        run_frame(*frame, x, batch, to, static_cast<int>(part), parts, mine);
-      else
-        run_pointwise(*plan_, x, pixels, to, static_cast<int>(part), parts, mine);
-    }
+    for (int64_t part = lo; part < hi; ++part) run_one(static_cast<int>(part), scratch.data() + part * each);
   });
 }
 
