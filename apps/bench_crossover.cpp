@@ -151,10 +151,9 @@ void print_crossover(const Json& json, std::ostream& out) {
          "3x3 convolutions of one image with as many channels in as out, from codes to codes (float: from f32 to f32), "
          "data in the\ncaches. A cell has the bitwise kernel's speed over our int8 kernel on 8-bit weights, its speed "
          "over our float convolution,\nand what engine `auto` takes, as far as kernels alone decide it: `planes`, "
-         "`tables` or `bytes` (engine bits), `int8` or `float`, whichever\nis fastest here. int8 competes for that "
-         "place on the "
-         "weights of few bits, and cannot compute learned levels; float needs a\nconvolution for each pair of bits of "
-         "these. `nibble lower --engine auto --explain` measures whole layers.\n";
+         "`tables` or `bytes` (engine bits), `int8` or\n`float`, whichever is fastest here. int8 competes for that "
+         "place on the weights of few bits, and cannot compute learned\nlevels; float needs a convolution for each "
+         "pair of bits of these. `nibble lower --engine auto --explain` measures whole\nlayers.\n";
   for (const Json& isa : json["isas"]) print_isa(isa, out);
 }
 
