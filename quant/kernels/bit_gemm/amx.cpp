@@ -137,6 +137,7 @@ class Pending {
         _mm256_mask_storeu_epi8(to, static_cast<__mmask32>(first_bytes(k_.n)), codes[h]);
     }
   }
+
   const Correlate& k_;
   amx::Walk walk_;
   NarrowCuts<NV, true> cuts_;

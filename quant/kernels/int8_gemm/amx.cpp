@@ -6,24 +6,34 @@
 #include "quant/kernels/quads.h"
 
 namespace nibble::int8 {
+
+const Kernels& gemm_avx512vnni();
+
 namespace {
 
 #include "quant/kernels/amx.inc"
 #include "quant/kernels/int8_gemm/zmm.inc"
 
-#define NIBBLE_AMX
-#include "quant/kernels/int8_gemm/tile.inc"
+#include "quant/kernels/int8_gemm/outputs.inc"
 
-constexpr Kernels with_tiles() {
-  Kernels kernels = kTable;
+#include "quant/kernels/int8_gemm/amx.inc"
+
+void correlate(const Correlate& k) {
+  if (!correlate_tiles(k)) gemm_avx512vnni().correlate(k);
+}
+
+Kernels with_tiles(Kernels kernels) {
   kernels.thread_work = 1 << 21;
+  kernels.correlate = correlate;
   return kernels;
 }
-constexpr Kernels kAmxTable = with_tiles();
 
 }  // namespace
 
 const Kernels& gemm_amx();
-const Kernels& gemm_amx() { return kAmxTable; }
+const Kernels& gemm_amx() {
+  static const Kernels kernels = with_tiles(gemm_avx512vnni());
+  return kernels;
+}
 
 }  // namespace nibble::int8
