@@ -228,10 +228,8 @@ void pack_indices(BitConvPlan& p, const Panel& panel, const BitConvSpec& s) {
 void pack_bytes(BitConvPlan& p, const Panel& panel, const BitConvSpec& s) {
   const int64_t words = p.segs * p.steps;
   uint8_t* to = reinterpret_cast<uint8_t*>(p.weights.data()) + panel.weights;
-  int32_t shift = 0;
-  const std::vector<int32_t> values = p.learned ? std::vector<int32_t>{} : values_of(s, shift);
-  const auto value = [&](unsigned code, int plane) {
-    return p.learned ? static_cast<int32_t>(code >> plane & 1u) : values[code];
+  const auto value = [&p](unsigned code, int plane) {
+    return p.learned ? static_cast<int32_t>(code >> plane & 1u) : p.factor[code];
   };
   for (int64_t j = 0; j < panel.n; ++j)
     each_weight(s, panel.channel + j, [&](const Weight& w) {
@@ -425,8 +423,7 @@ BitConvPlan::BitConvPlan(const BitConvSpec& s, std::string_view isa, Path asked)
   over_rows = overhang(kh, geometry.dilation_h, geometry.pad.top, geometry.pad.bottom);
   over_cols = overhang(kw, geometry.dilation_w, geometry.pad.left, geometry.pad.right);
   if (bytes && !learned) {
-    factor = {1};
-    values_of(s, outcome.shift);
+    factor = values_of(s, outcome.shift);
   } else if (!learned) {
     factor = factors_of(s, planes, outcome.shift);
     for (int64_t j = 0; j < planes; ++j)

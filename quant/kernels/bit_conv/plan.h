@@ -59,7 +59,7 @@ struct BitConvPlan {
   std::vector<Panel> panels;  ///< group after group, the same number for each
   int64_t panels_per_group = 0;
   std::vector<Line> weights;
-  std::vector<int32_t> factor;      ///< of each bit of weights and plane of the copy
+  std::vector<int32_t> factor;      ///< as in Correlate; of whole codes' bytes: what each code of weights stands for
   bool sums = false;                ///< the outcome needs sums over windows
   std::vector<int32_t> sum_factor;  ///< integer: of each plane's sums; learned: none, each plane has its own
   Overhang over_rows, over_cols;    ///< the classes of borders

@@ -188,16 +188,12 @@ void bytes_of(const Correlate& k) {
 
 void bytes(const Correlate& k) { k.n <= kLanes ? bytes_of<1>(k) : bytes_of<2>(k); }
 
-/// Whole codes of a pixel, and their sum.
-int32_t spread_codes(const uint8_t* x, int64_t channels, V mask, uint8_t* to) {
-  V sum = _mm512_setzero_si512();
+/// Whole codes of a pixel.
+void spread_codes(const uint8_t* x, int64_t channels, V mask, uint8_t* to) {
   for (int64_t c = 0; c < channels; c += 64) {
     const __mmask64 there = first_bytes(channels - c);
-    const V codes = _mm512_and_si512(_mm512_maskz_loadu_epi8(there, x + c), mask);
-    _mm512_mask_storeu_epi8(to + c, there, codes);
-    sum = _mm512_add_epi64(sum, _mm512_sad_epu8(codes, _mm512_setzero_si512()));
+    _mm512_mask_storeu_epi8(to + c, there, _mm512_and_si512(_mm512_maskz_loadu_epi8(there, x + c), mask));
   }
-  return static_cast<int32_t>(_mm512_reduce_add_epi64(sum));
 }
 
 /// One bit of the codes of a pixel, and how often it is set.
@@ -213,14 +209,17 @@ int32_t spread_bits(const uint8_t* x, int64_t channels, V bit, uint8_t* to) {
 }
 
 void spread(const Pixels& p) {
-  const bool whole = p.planes == 1 && p.a_bits > 1;
+  const V all = _mm512_set1_epi8(static_cast<char>((1 << p.a_bits) - 1));
   for (int64_t i = 0; i < p.pixels; ++i) {
     const uint8_t* x = p.x + i * p.x_pitch;
     uint8_t* to = p.to + i * p.to_pitch;
+    if (p.planes < p.a_bits) {
+      spread_codes(x, p.channels, all, to);
+      continue;
+    }
     for (int j = 0; j < p.planes; ++j) {
-      const V mask = _mm512_set1_epi8(static_cast<char>(whole ? (1 << p.a_bits) - 1 : 1 << j));
-      const int32_t sum =
-          whole ? spread_codes(x, p.channels, mask, to) : spread_bits(x, p.channels, mask, to + j * p.to_plane);
+      const V bit = _mm512_set1_epi8(static_cast<char>(1 << j));
+      const int32_t sum = spread_bits(x, p.channels, bit, to + j * p.to_plane);
       if (p.sums) p.sums[j * p.sum_plane + i] = sum;
     }
   }

@@ -51,7 +51,7 @@ struct Correlate {
   int64_t segs = 0, steps = 0;
   const uint8_t* w = nullptr;  ///< rows of n channels, rounded up to lanes (u32) or table_lanes (u8)
   int w_bits = 1, a_bits = 1;
-  const int32_t* factor = nullptr;  ///< [k * a_bits + j], or [k] for tables; all 1 for bytes
+  const int32_t* factor = nullptr;  ///< [k * a_bits + j], or [k] for tables; not for bytes
   const int32_t* sums = nullptr;    ///< pixel row * cols + col, plane j at j * sum_plane; null: none
   int64_t sum_plane = 0;
   const int32_t* at = nullptr;  ///< class of each pixel, for the borders
@@ -97,7 +97,7 @@ struct Kernels {
   /// Products of bytes, faster by far than the rest; null: none.
   void (*bytes)(const Correlate&) = nullptr;
   /// Byte to + i * to_pitch + j * to_plane + c is bit j of a code, or with one plane all its lowest a_bits bits. sums:
-  /// of the bytes of plane j.
+  /// of the bits of plane j; whole codes have none.
   void (*spread)(const Pixels&) = nullptr;
 };
 
