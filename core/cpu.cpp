@@ -41,7 +41,9 @@ constexpr Name kNames[] = {{"ssse3", ssse3},
                            {"amxint8", amxint8},
                            {"neon", neon},
                            {"dotprod", dotprod},
-                           {"i8mm", i8mm}};
+                           {"i8mm", i8mm},
+                           {"avx512bf16", avx512bf16},
+                           {"amxbf16", amxbf16}};
 
 // `needs` must be there for the tier to be named, `keeps` is what it lets through: AVX-VNNI lies beside AVX-512, not
 // below it, so the higher x86 tiers keep it without asking for it.
@@ -62,7 +64,7 @@ constexpr Tier kTiers[] = {{"scalar", 0, 0},
                            {"avx512", kAvx512, kAvx512},
                            {"avx512vnni", kVnni, kVnni | avxvnni},
                            {"avx512bits", kBits, kBits | avxvnni},
-                           {"amx", kAmx, kAmx | avxvnni},
+                           {"amx", kAmx, kAmx | avxvnni | avx512bf16 | amxbf16},
                            {"neon", neon, neon},
                            {"dotprod", neon | dotprod, neon | dotprod},
                            {"i8mm", neon | dotprod | i8mm, neon | dotprod | i8mm}};
@@ -125,8 +127,12 @@ uint64_t detect() {
   add(seven.c, 11, avx512vnni);
   add(seven.c, 12, avx512bitalg);
   add(seven.c, 14, avx512vpopcntdq);
-  const bool tiles = ((seven.d >> 24) & 1u) && ((seven.d >> 25) & 1u);  // AMX-TILE, AMX-INT8
-  if (tiles && grants_tiles(state)) found |= amxint8;
+  add(seven1.a, 5, avx512bf16);
+  const bool tiles = (seven.d >> 24) & 1u;
+  if (tiles && grants_tiles(state)) {
+    add(seven.d, 25, amxint8);
+    add(seven.d, 22, amxbf16);
+  }
   return found;
 }
 #elif NIBBLE_ARM

@@ -54,6 +54,8 @@ inline constexpr uint64_t amxint8 = 1u << 15;
 inline constexpr uint64_t neon = 1u << 16;
 inline constexpr uint64_t dotprod = 1u << 17;
 inline constexpr uint64_t i8mm = 1u << 18;
+inline constexpr uint64_t avx512bf16 = 1u << 19;
+inline constexpr uint64_t amxbf16 = 1u << 20;
 /// The four features that the tier "avx512" stands for.
 inline constexpr uint64_t avx512 = avx512f | avx512dq | avx512bw | avx512vl;
 

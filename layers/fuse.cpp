@@ -8,6 +8,7 @@
 
 #include "layers/add.h"
 #include "layers/batch_norm.h"
+#include "layers/clamp_quantize.h"
 #include "layers/norm_clamp.h"
 #include "layers/quantized_ahead.h"
 #include "layers/relu.h"
@@ -37,7 +38,7 @@ class Finder {
   /// The chain around a clamp.
   std::optional<Match> match(const Node& clamp) const {
     std::optional<Chain> chain = norm_clamp(clamp);
-    if (!chain) return {};
+    if (!chain) return clamp_quantize(clamp);
     const auto readers = readers_.find(clamp.name);
     // With more readers the gradients would be added in another order.
     if (readers != readers_.end() && readers->second.size() <= 2) {
@@ -88,6 +89,23 @@ class Finder {
       if (const Node* norm = only_reader_of<BatchNorm>(sum->inputs[i]))
         return Chain{norm, sum, sum->inputs[1 - i], &clamp, *most};
     return {};
+  }
+
+  /// A clamp that only a quantizer reads, with the sum in front of it.
+  std::optional<Match> clamp_quantize(const Node& clamp) const {
+    const std::optional<float> most = bound_of(*clamp.layer);
+    const auto readers = readers_.find(clamp.name);
+    if (!most || readers == readers_.end() || readers->second.size() != 1 || !quantizes(readers->second[0])) return {};
+    const Node& quantizer = *readers->second[0];
+    Match match{{"clamp_quantize", {}}, nullptr, clamp.inputs, nullptr, {}};
+    if (const Node* sum = only_reader_of<Add>(clamp.inputs[0]); sum != nullptr && sum->inputs.size() == 2) {
+      match.inputs = sum->inputs;
+      match.fusion.absorbed.push_back(sum->name);
+    }
+    match.fusion.absorbed.insert(match.fusion.absorbed.end(), {clamp.name, quantizer.name});
+    match.layer =
+        std::make_shared<ClampQuantize>(*most, std::dynamic_pointer_cast<ElementwiseQuantizer>(quantizer.layer));
+    return match;
   }
 
   static Match built(const Chain& chain) {

@@ -26,6 +26,8 @@ struct FusedGraph {
 ///   norm_clamp_quantize      the same and an ElementwiseQuantizer that alone reads it
 ///   norm_clamp_and_quantize  the same and an ElementwiseQuantizer that is one of two readers; its node remains, but is
 ///                            only where the result is fetched
+///   clamp_quantize           relu or relu6 without a batch norm, with an add in front if there is one, and an
+///                            ElementwiseQuantizer that alone reads it
 FusedGraph fuse(const Graph& graph);
 
 }  // namespace nibble

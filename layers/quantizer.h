@@ -37,6 +37,9 @@ class Quantizer : public Layer {
   virtual Tensor mask() const { return {}; }
   /// In a weight slot: factor of the learning rate of the weight (ParamTraits::lr_factor).
   virtual float lr_factor(const Tensor&) const { return 1; }
+  /// In a weight slot: whether the gradient is passed for every element, as the range of the levels is that of the
+  /// weight, up to the half step by which rounding the zero point moves it.
+  virtual bool passes_all() const { return false; }
   /// As the quantizer of a layer's input: what the layer's output is to pass through, a layer with two inputs, that
   /// output and what this quantizer got; null for nothing. Throws Error if it has none for such a layer.
   virtual std::shared_ptr<Layer> output_scale(const GemmForm&) const { return nullptr; }

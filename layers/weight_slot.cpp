@@ -35,6 +35,8 @@ Tensor WeightSlot::apply(const Tensor& weight, const Pass& pass) const {
   return quantizer_->forward({&weight, 1}, pass);
 }
 
+bool WeightSlot::passes_all() const { return empty() || quantizer_->passes_all(); }
+
 Grid WeightSlot::grid(const Tensor& weight) const { return empty() ? Grid{Real{}} : quantizer_->grid(weight); }
 
 void WeightSlot::initialize(const Rng& rng) const {

@@ -19,6 +19,8 @@ class WeightSlot {
   Quantizer* get() const { return quantizer_.get(); }
   /// The weight as the layer uses it; records.
   Tensor apply(const Tensor& weight, const Pass& pass) const;
+  /// Quantizer::passes_all(); true of an empty slot.
+  bool passes_all() const;
   /// The grid the applied weight lies on.
   Grid grid(const Tensor& weight) const;
   void initialize(const Rng& rng) const;

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "core/ops/map.h"
+#include "quant/affine_op.h"
 #include "quant/promises.h"
 #include "quant/surrogate.h"
 
@@ -12,8 +12,7 @@ namespace nibble {
 
 namespace {
 
-constexpr int64_t kBlock = 4096;    ///< elements that one call works on
-constexpr int64_t kStretch = 1024;  ///< elements whose quotients are kept on the stack
+constexpr int64_t kBlock = 4096;  ///< elements that one call works on
 constexpr int64_t kManyBatches = int64_t{1} << 40;
 constexpr float kInitialBound = 6;
 
@@ -29,47 +28,13 @@ void each_block(int64_t elements, int64_t parts, const Body& body) {
   });
 }
 
-/// Whether the rule passes what lies between its bounds, both included, and nothing else: then it may as well see x and
-/// the nudged range.
-bool passes_range(const AffineRange& range, const BackwardRule& rule) {
-  const auto lo = static_cast<float>(range.lo), hi = static_cast<float>(range.hi);
-  return rule.window(lo, hi) == BackwardRule::Window{lo, hi};
-}
-
-/// The rule sees x / S, moved to the side of lo and hi on which x lies of the nudged range: the quotient of a value on
-/// the very end may come out beyond.
-void gradient_block(const float* x, const float* dy, float* dx, int64_t n, const AffineRange& range,
-                    const BackwardRule& rule) {
-  constexpr float kBeyond = 0x1p-10f, kInfinity = std::numeric_limits<float>::infinity();
-  const float scale = range.scale, lowest = range.lowest, highest = range.highest;
-  const auto lo = static_cast<float>(range.lo), hi = static_cast<float>(range.hi);
-  float u[kStretch];
-  for (int64_t first = 0; first < n; first += kStretch) {
-    const int64_t count = std::min(kStretch, n - first);
-    for (int64_t i = 0; i < count; ++i) {
-      const float v = x[first + i], quotient = v / scale;
-      const float least = v < lowest ? -kInfinity : (v > highest ? hi + kBeyond : lo);
-      const float most = v > highest ? kInfinity : (v < lowest ? lo - kBeyond : hi);
-      const float raised = quotient > least ? quotient : least;
-      u[i] = raised < most ? raised : most;
-    }
-    const auto length = static_cast<size_t>(count);
-    rule.input({u, length}, {dy + first, length}, lo, hi, {dx + first, length});
-  }
-}
-
 Tensor input_gradient(const Tensor& x, const Tensor& dy, const std::vector<AffineRange>& ranges,
                       const BackwardRule& rule) {
   Tensor dx = reuse(dy);
   const float *values = x.data<float>().data(), *gradient = dy.data<float>().data();
   float* to = dx.mutable_data<float>().data();
   each_block(x.numel(), static_cast<int64_t>(ranges.size()), [&](size_t part, int64_t begin, int64_t count) {
-    const AffineRange& range = ranges[part];
-    const auto length = static_cast<size_t>(count);
-    if (passes_range(range, rule))
-      return rule.input({values + begin, length}, {gradient + begin, length}, range.lowest, range.highest,
-                        {to + begin, length});
-    gradient_block(values + begin, gradient + begin, to + begin, count, range, rule);
+    affine_gradient(values + begin, gradient + begin, to + begin, count, ranges[part], rule);
   });
   return dx;
 }
@@ -172,6 +137,15 @@ Tensor Affine::forward(Inputs in, const Pass& pass) {
     return {input_gradient(x, dy, ranges, *rule)};
   });
 }
+
+std::shared_ptr<const ElementwiseOp> Affine::training_op(const Shape& x, const ValueRange& range) {
+  if (is_weight() || watch_ || x.numel() == 0 || counter(kPasses) < options_.delay) return {};
+  average({range.lowest, range.highest});
+  ++counter(kPasses);
+  return std::make_shared<AffineOp>(ranges_for(stored_ranges()).front(), ties(), rule_);
+}
+
+bool Affine::passes_all() const { return is_weight() && counter(kFixed) == 0 && options_.backward.json.empty(); }
 
 Surrogate Affine::surrogate(const Tensor& x) const {
   if (counter(kPasses) <= options_.delay) return elementwise(1, [](size_t, double v) { return v; });

@@ -2,7 +2,7 @@
 
 #include <functional>
 
-#include "layers/quantizer.h"
+#include "layers/elementwise_quantizer.h"
 #include "quant/affine_range.h"
 #include "quant/backward_rule.h"
 
@@ -18,7 +18,7 @@ namespace nibble {
 /// through while the range is collected                                                     (sec. 3.1)
 /// Departs: with a range per channel S is rounded to 16 bits, without which the zero points, which differ, would not
 /// all fall on 0 exactly in f32. Evaluation before any training or calibration uses the range [-6, 6].
-class Affine final : public Quantizer {
+class Affine final : public ElementwiseQuantizer {
  public:
   struct Options {
     int bits = 8;
@@ -37,8 +37,12 @@ class Affine final : public Quantizer {
   std::string_view type() const override { return "affine"; }
   Tensor forward(Inputs in, const Pass& pass) override;
   Grid grid(const Tensor& x = {}) const override;
+  bool follows_range() const override { return true; }
+  std::shared_ptr<const ElementwiseOp> training_op(const Shape&) const override { return {}; }
+  std::shared_ptr<const ElementwiseOp> training_op(const Shape& x, const ValueRange& range) override;
   void visit(StateVisitor& visitor) override;
   Claims claims() const override { return {.scale_equivariant = true}; }
+  bool passes_all() const override;
   Surrogate surrogate(const Tensor& x) const override;
   Complaints audit_state(const Tensor& w) const override;
   Json config() const override { return write_options(options_); }

@@ -61,12 +61,7 @@ Tensor fold_weight(const Tensor& weight, const Tensor& scale, const Doubles& dev
   });
 }
 
-/// What the correction of a batch needs, per channel.
-struct Correction {
-  Doubles scale, offset;                ///< gamma, beta
-  Doubles deviation;                    ///< sigma, of the running statistics
-  Doubles batch_mean, batch_deviation;  ///< mu_B, sigma_B
-};
+using Correction = BatchFold::Correction;
 
 /// dz_n = dmu_B / M + dsigma_B (z_n - mu_B) / (M sigma_B).
 Tensor gradient_through_statistics(const Tensor& z, const Correction& k, const ChannelProducts& sums) {
@@ -112,6 +107,75 @@ Tensor corrected(const Tensor& u, const Tensor& z, const Tensor& scale, const Te
                   if (want_u) channel_affine(dy, a, std::vector<float>(channels), du = reuse(dy));
                   return {du, dz, dscale, doffset};
                 });
+}
+
+/// What the quantizer makes of the folded weight; records.
+Tensor used_weight(const Tensor& folded, const WeightSlot& slot, const Pass& pass) {
+  if (!slot.passes_all()) return slot.apply(folded, pass);
+  const Tensor used = [&] {
+    const NoRecord guard;
+    return slot.apply(folded, pass).detach();
+  }();
+  return record("straight_through", used, {folded}, [](const Tensor& dy) -> Grads { return {dy}; });
+}
+
+/// Forms z = W x, and its moments while it is still in the cache.
+ChannelMoments product_moments(const SplitConv& split, const Tensor& weight, const Tensor& z) {
+  GrowingMoments moments(z);
+  const int64_t rows = z.dim(1) * z.dim(2);
+  split.product(weight, z, [&](int64_t first, int64_t count) { moments.grow((first + count) * rows); });
+  return moments.moments();
+}
+
+/// What a quantizer makes of the weight on top of the folded one, in units of y: sigma / sigma_B (used - folded).
+Tensor scaled_rest(const Tensor& used, const Tensor& folded, const Correction& k) {
+  const size_t channels = k.scale.size(), width = static_cast<size_t>(used.numel()) / channels;
+  Tensor rest = Tensor::empty_like(used);
+  const float *q = used.data<float>().data(), *f = folded.data<float>().data();
+  float* to = rest.mutable_data<float>().data();
+  each_channel(channels, width, [&](size_t c) {
+    const auto ratio = static_cast<float>(k.deviation[c] / k.batch_deviation[c]);
+    for (size_t i = c * width; i < (c + 1) * width; ++i) to[i] = ratio * (q[i] - f[i]);
+  });
+  return rest;
+}
+
+/// corrected() of both products at once, where the quantizer hands on its gradients: with W' = gamma / sigma_B W + rest
+///   y = W' x + beta - gamma mu_B / sigma_B
+/// and all that reaches z, also through u, is
+///   dz_n = gamma / sigma_B (g_n - mean(g)) - (z_n - mu_B) / sigma_B^2 mean(g (y - beta)),
+/// as sigma sum g (u - gamma mu_B / sigma) = sigma_B sum g (y - beta). dgamma = sum g (z - mu_B) / sigma_B, to which
+/// the gradients by way of the folded weight and of the offset add up.
+Tensor corrected_split(const SplitConv& split, const Tensor& z, const Tensor& rest, const Tensor& weight,
+                       const Tensor& scale, const Tensor& offset, const Correction& k) {
+  const size_t channels = k.scale.size();
+  std::vector<float> a(channels), b(channels), mean(channels), beta(channels);
+  for (size_t c = 0; c < channels; ++c) {
+    a[c] = static_cast<float>(k.scale[c] / k.batch_deviation[c]);
+    b[c] = static_cast<float>(k.offset[c] - k.scale[c] * k.batch_mean[c] / k.batch_deviation[c]);
+    mean[c] = static_cast<float>(k.batch_mean[c]);
+    beta[c] = static_cast<float>(k.offset[c]);
+  }
+  const Tensor y = split.forward(z, weight, rest, a, b), kept_weight = weight.detach(), kept_y = y.detach();
+  const SplitConv inputs(split.input().detach(), kept_weight, split.geometry());
+  return record(
+      "fold_correction", y, {split.input(), weight, scale, offset},
+      [=, want_x = split.input().requires_grad(), want_w = weight.requires_grad()](const Tensor& dy) -> Grads {
+        const ChannelProducts sums = channel_products(kept_y, dy, beta);
+        const double count = static_cast<double>(z.numel()) / static_cast<double>(channels);
+        std::vector<float> shift(channels), slope(channels);
+        for (size_t c = 0; c < channels; ++c) {
+          const double s = k.batch_deviation[c];
+          shift[c] = static_cast<float>(k.scale[c] / s * sums.total[c] / count);
+          slope[c] = static_cast<float>(sums.product[c] / (count * s * s));
+        }
+        Doubles dscale;
+        const Tensor dz = channel_correct(z, dy, mean, a, shift, slope, dscale);
+        for (size_t c = 0; c < channels; ++c) dscale[c] /= k.batch_deviation[c];
+        return {want_x ? inputs.input_gradient(dz, kept_weight, dy, rest) : Tensor{},
+                want_w ? inputs.weight_gradient(dz) : Tensor{}, scale.defined() ? tensor_of(dscale) : Tensor{},
+                offset.defined() ? tensor_of(sums.total) : Tensor{}};
+      });
 }
 
 /// beta - gamma mean / deviation; records.
@@ -193,36 +257,47 @@ Tensor BatchFold::folded_bias() const {
   return fold_bias(scale_, offset_, doubles_of(mean_, 0, 0), running_deviation());
 }
 
-Tensor BatchFold::forward(const Tensor& weight, const WeightSlot& slot, const Product& product, const Pass& pass) {
-  const bool follows = pass.mode == Mode::train && !frozen(pass), corrects = follows && options_.mode == "corrected";
-  if (pass.mode == Mode::train) ++passes_.mutable_data<int64_t>()[0];
-  const Tensor used = slot.apply(folded(weight), pass);
-  if (!follows) return product(used, folded_bias());
-
-  Tensor z;
-  {
-    std::optional<NoRecord> guard;
-    if (!corrects) guard.emplace();
-    z = product(weight, {});
-  }
-  const int64_t count = z.numel() / z.dim(-1);
-  NIBBLE_CHECK(count >= 2, "batch_fold: training needs at least 2 values per channel, the output is ", z.shape());
-  const ChannelMoments moments = channel_moments(z);
+Correction BatchFold::correction(const ChannelMoments& moments, const Shape& z) {
+  const int64_t count = z.numel() / z[z.rank() - 1];
+  NIBBLE_CHECK(count >= 2, "batch_fold: training needs at least 2 values per channel, the output is ", z);
   Doubles unbiased = moments.squares, biased = moments.squares;
   for (double& v : unbiased) v /= static_cast<double>(count - 1);
   for (double& v : biased) v /= static_cast<double>(count);
   const size_t channels = biased.size();
-  Tensor y;
-  if (corrects) {
-    y = corrected(product(used, {}), z, scale_, offset_,
-                  {doubles_of(scale_, channels, 1), doubles_of(offset_, channels, 0), running_deviation(), moments.mean,
-                   deviation_of(biased, options_.epsilon)});
-  } else {
-    y = product(used, folded_bias());
-  }
+  Correction k{doubles_of(scale_, channels, 1), doubles_of(offset_, channels, 0), running_deviation(), moments.mean,
+               deviation_of(biased, options_.epsilon)};
   follow(mean_, moments.mean, options_.momentum);
   follow(variance_, unbiased, options_.momentum);
-  return y;
+  return k;
+}
+
+Tensor BatchFold::forward(const Tensor& weight, const WeightSlot& slot, const Product& product, const Pass& pass,
+                          const SplitConv* split) {
+  const bool follows = pass.mode == Mode::train && !frozen(pass), corrects = follows && options_.mode == "corrected";
+  if (pass.mode == Mode::train) ++passes_.mutable_data<int64_t>()[0];
+  if (corrects && split && slot.passes_all()) {
+    Tensor rest;
+    const Tensor z = Tensor::empty(split->output_shape());
+    Correction k;
+    {
+      const NoRecord guard;
+      const Tensor whole = folded(weight), used = slot.apply(whole, pass);
+      k = correction(product_moments(*split, weight, z), z.shape());
+      rest = scaled_rest(used, whole, k);
+    }
+    return corrected_split(*split, z, rest, weight, scale_, offset_, k);
+  }
+  const Tensor used = used_weight(folded(weight), slot, pass);
+  if (!follows) return product(used, folded_bias());
+  if (!corrects) {
+    const Tensor y = product(used, folded_bias());
+    const NoRecord guard;
+    const Tensor z = split ? Tensor::empty(y.shape()) : product(weight, {});
+    correction(split ? product_moments(*split, weight, z) : channel_moments(z), z.shape());
+    return y;
+  }
+  const Tensor u = product(used, {}), z = product(weight, {});
+  return corrected(u, z, scale_, offset_, correction(channel_moments(z), z.shape()));
 }
 
 void BatchFold::visit(StateVisitor& visitor) {

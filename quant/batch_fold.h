@@ -5,6 +5,8 @@
 
 #include "layers/layer.h"
 #include "layers/weight_slot.h"
+#include "quant/channel_sums.h"
+#include "quant/split_conv.h"
 
 namespace nibble {
 
@@ -18,9 +20,10 @@ namespace nibble {
 ///   evaluation                     y = u + bias - weight mu / sigma
 /// Freezing begins after a given number of passes, or with the last part of the training that Pass::clock tells of (a
 /// pass without a clock never freezes).
-/// The gradients take mu_B and sigma_B for functions of z, mu and sigma for constants. Named as in batch_norm,
-/// under "bn.": parameters "weight" (scale) and "bias" (offset), buffers "running_mean", "running_var" and "passes",
-/// the number of training passes.
+/// The gradients take mu_B and sigma_B for functions of z, mu and sigma for constants. A quantizer whose range is that
+/// of the folded weight passes the gradients of all weights, also of those that the nudging of its zero point cuts off.
+/// Named as in batch_norm, under "bn.": parameters "weight" (scale) and "bias" (offset), buffers "running_mean",
+/// "running_var" and "passes", the number of training passes.
 class BatchFold {
  public:
   struct Options {
@@ -34,9 +37,19 @@ class BatchFold {
   /// The layer's product of its input with a weight, plus a bias that may be undefined; records.
   using Product = std::function<Tensor(const Tensor& weight, const Tensor& bias)>;
 
+  /// What the correction of a batch needs, per channel.
+  struct Correction {
+    std::vector<double> scale, offset;                ///< gamma, beta
+    std::vector<double> deviation;                    ///< sigma, of the running statistics
+    std::vector<double> batch_mean, batch_deviation;  ///< mu_B, sigma_B
+  };
+
   BatchFold(const Options& options, int64_t channels);
 
-  Tensor forward(const Tensor& weight, const WeightSlot& slot, const Product& product, const Pass& pass);
+  /// `split`, if there is one, computes the same product: with it and a weight quantizer that passes all gradients the
+  /// corrected form costs little more than one convolution each way.
+  Tensor forward(const Tensor& weight, const WeightSlot& slot, const Product& product, const Pass& pass,
+                 const SplitConv* split = nullptr);
   void visit(StateVisitor& visitor);
   void initialize();
   /// scale / sigma * weight (eq. 14); records.
@@ -46,6 +59,8 @@ class BatchFold {
 
  private:
   bool frozen(const Pass& pass) const;
+  /// That of a batch with such moments and such a shape of z, whose statistics the running ones then follow.
+  Correction correction(const ChannelMoments& moments, const Shape& z);
   std::vector<double> running_deviation() const;
 
   Options options_;

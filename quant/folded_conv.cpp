@@ -72,7 +72,8 @@ Tensor FoldedConv::forward(Inputs in, const Pass& pass) {
   ConvGeometry geometry = geometry_of(options_);
   geometry.pad = resolve_pad(options_.pad, x.shape(), options_.kernel, options_.stride, options_.dilation);
   const auto product = [&](const Tensor& weight, const Tensor& bias) { return conv2d(x, weight, bias, geometry); };
-  return norm_.forward(weight_, quantizer_, product, pass);
+  const SplitConv split(x, weight_, geometry);
+  return norm_.forward(weight_, quantizer_, product, pass, &split);
 }
 
 void FoldedConv::visit(StateVisitor& visitor) { visit_all(visitor, weight_, norm_, quantizer_); }

@@ -2,10 +2,10 @@
 
 #include <atomic>
 #include <cmath>
-#include <numeric>
 
 #include "core/kernels/elementwise/dispatch.h"
 #include "core/ops/batch_statistics.h"
+#include "core/ops/stretches.h"
 
 namespace nibble {
 
@@ -58,26 +58,6 @@ ClampedNorm clamped_norm(const Tensor& x, const Tensor& gamma, const Tensor& bet
   const RowBlocks blocks(x.shape());
   return {x, gamma, beta, residual, most, blocks, statistics_of(x, gamma, beta, state, blocks)};
 }
-
-int64_t stretches_of(const RowBlocks& blocks) {
-  return (blocks.elements() + ElementwiseOp::kStretch - 1) / ElementwiseOp::kStretch;
-}
-
-/// step(offset, elements, index) for the stretches of a block, which are numbered through all blocks.
-template <class Step>
-void each_stretch(const RowBlocks& blocks, int64_t block, const Step& step) {
-  constexpr int64_t kStretch = ElementwiseOp::kStretch;
-  const int64_t size = blocks.rows_in(block) * blocks.channels;
-  for (int64_t first = 0; first < size; first += kStretch)
-    step(first, std::min(kStretch, size - first), block * stretches_of(blocks) + first / kStretch);
-}
-
-/// One sum for every stretch of all blocks.
-std::vector<double> stretch_sums(const RowBlocks& blocks) {
-  return std::vector<double>(static_cast<size_t>(blocks.count() * stretches_of(blocks)), 0.0);
-}
-
-double total_of(const std::vector<double>& parts) { return std::accumulate(parts.begin(), parts.end(), 0.0); }
 
 /// The sums of ClampedNorm for the gradient of what `then` makes of y, which is computed again rather than kept, and in
 /// `parts` the sums of `then`, stretch by stretch.

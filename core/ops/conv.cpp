@@ -4,13 +4,13 @@
 #include "core/kernels/conv_f32/dispatch.h"
 #include "core/kernels/conv_f32/driver.h"
 #include "core/ops.h"
+#include "core/ops/conv_shape.h"
 
 namespace nibble {
-namespace {
 
 using conv_f32::ConvShape;
 
-ConvShape check_shapes(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvGeometry& g) {
+ConvShape conv_shape(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvGeometry& g) {
   NIBBLE_CHECK(x.rank() == 4, "conv2d: input must be (N,H,W,C), got ", x.shape());
   NIBBLE_CHECK(w.rank() == 4, "conv2d: weight must be (O,I/groups,KH,KW), got ", w.shape());
   NIBBLE_CHECK(g.stride_h >= 1 && g.stride_w >= 1 && g.dilation_h >= 1 && g.dilation_w >= 1 && g.groups >= 1,
@@ -40,8 +40,6 @@ ConvShape check_shapes(const Tensor& x, const Tensor& w, const Tensor& bias, con
           .geometry = g};
 }
 
-}  // namespace
-
 ConvGeometry square_geometry(int stride, int pad, int dilation, int groups) {
   return {stride, stride, {pad, pad, pad, pad}, dilation, dilation, groups};
 }
@@ -54,7 +52,7 @@ int64_t conv_extent(int64_t n, int k, int stride, int pad_before, int pad_after,
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvGeometry& geometry) {
-  const ConvShape shape = check_shapes(x, w, bias, geometry);
+  const ConvShape shape = conv_shape(x, w, bias, geometry);
   const conv_f32::Kernels& k = conv_f32::kernels();
   Tensor y = Tensor::empty({shape.n, shape.oh, shape.ow, shape.o});
   conv_f32::conv_forward(k, shape, x.data<float>().data(), w.data<float>().data(),

@@ -20,6 +20,8 @@ class ElementwiseOp {
   virtual bool forward(const float* x, float* y, int64_t n) const = 0;
   /// dx = dy * df/dx, where dx may be dy. Returns the sum of dy * df/dparameter over a stretch.
   virtual double backward(const float* x, const float* dy, float* dx, int64_t n) const = 0;
+  /// Whether f(x) = f(0) and df/dx = 0 for all x < 0, so that it makes no difference what these are.
+  virtual bool flat_below_zero() const { return false; }
   /// Undefined if there is none; so is its gradient then.
   virtual const Tensor& parameter() const = 0;
   /// The gradient of the parameter, given the sum of what backward returned, stretch by stretch in order.

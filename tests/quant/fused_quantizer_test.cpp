@@ -86,6 +86,60 @@ TEST_CASE("fuse: a quantizer joins the batch norm, the sum and the clamp in fron
         }
 }
 
+TEST_CASE("fuse: a clamp without a batch norm joins its quantizer, with the sum in front, to the same bits") {
+  const Json affine{{"type", "affine"}, {"bits", 8}}, slow{{"type", "affine"}, {"bits", 6}, {"delay", 1}},
+      slanted{{"type", "affine"}, {"bits", 4}, {"ties", "even"}, {"backward", "bireal"}},
+      learned{{"type", "lsq"}, {"bits", 2}, {"step", 0.4}};
+  for (const Json& act : {affine, slow, slanted, learned})
+    for (const char* clamp : {"relu", "relu6"})
+      for (const bool residual : {false, true}) {
+        CAPTURE(act.dump());
+        CAPTURE(clamp);
+        CAPTURE(residual);
+        Graph plain(Shape{9, 7, 3});
+        plain.add("conv", {{"type", "conv2d"}, {"in", 3}, {"out", 5}, {"kernel", 3}}, {"input"});
+        plain.add("other", {{"type", "conv2d"}, {"in", 3}, {"out", 5}, {"kernel", 3}}, {"input"});
+        if (residual) plain.add("sum", {{"type", "add"}}, {"conv", "other"});
+        plain.add("clamp", {{"type", clamp}}, {residual ? "sum" : "conv"});
+        plain.add("quantizer", act, {"clamp"});
+        plain.initialize(3);
+        const Graph copy = plain.clone();
+        const FusedGraph fused = fuse(copy);
+        REQUIRE(count_of(fused, "clamp_quantize") == 1);
+        CHECK(fused.graph.nodes().size() == plain.nodes().size() - (residual ? 2 : 1));
+        const Tensor x = normal_tensor({9, 9, 7, 3}, 2, 0, 9);
+        for (int step = 0; step < 3; ++step) {
+          const bool same = step_of(plain, plain, x) == step_of(copy, fused.graph, x);
+          CHECK(same);
+        }
+        const Tensor want = plain.forward(x, {}), got = fused.graph.forward(x, {});
+        CHECK(std::memcmp(want.raw(), got.raw(), want.bytes()) == 0);
+        Tensor poison = x.clone();
+        poison.mutable_data<float>()[17] = std::numeric_limits<float>::quiet_NaN();
+        const std::string message = message_of([&] { fused.graph.forward(poison, {.mode = Mode::train}); });
+        CAPTURE(message);
+        CHECK(mentions(message, {"'quantizer'", act["type"].get<std::string>()}));
+      }
+}
+
+TEST_CASE("fuse: integer-only networks train to the same bits") {
+  const Json rules = Json::array({{{"match", "*"},
+                                   {"place", "outputs"},
+                                   {"weight", {{"type", "affine"}}},
+                                   {"act", {{"type", "affine"}}},
+                                   {"fold_batch_norm", Json::object()}}});
+  const Graph plain = quantize(trained_model({{"type", "resnet20"}, {"width", 6}, {"input", {16, 16, 3}}}),
+                               Config(rules, "run.json", "/quant")),
+              copy = plain.clone();
+  const FusedGraph fused = fuse(copy);
+  CHECK(count_of(fused, "clamp_quantize") == 19);
+  const Tensor x = normal_tensor({5, 16, 16, 3}, 1);
+  for (int step = 0; step < 2; ++step) {
+    const bool same = step_of(plain, plain, x) == step_of(copy, fused.graph, x);
+    CHECK(same);
+  }
+}
+
 TEST_CASE("fuse: of two quantizers that read a clamp one is done ahead, and each is trained") {
   Graph plain = chain(5, "relu", false, {{"type", "lsq"}, {"bits", 2}, {"step", 0.4}});
   plain.add("other", {{"type", "lsq"}, {"bits", 4}, {"step", 0.1}}, {"clamp"});

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/allocator.h"
+#include "core/kernels/conv_f32/dispatch.h"
 #include "core/kernels/conv_f32/plan.h"
 #include "core/kernels/conv_f32/winograd.h"
 #include "core/parallel.h"
@@ -215,7 +216,7 @@ ConvShape widened(ConvShape s) {
 }  // namespace
 
 std::string_view choose_conv(const ConvShape& shape, ConvPass pass) {
-  if (winograd_pays(shape, pass)) return "winograd";
+  if (pass != ConvPass::forward && winograd_pays(shape, pass)) return "winograd";
   const Plan plan(shape, pass);
   if (plan.depthwise) return "depthwise";
   if (is_pointwise(shape)) return "pointwise";
@@ -229,6 +230,17 @@ void conv_forward(const Kernels& k, const ConvShape& shape, const float* x, cons
   Plan plan(widened(shape), ConvPass::forward);
   const int64_t taps = shape.kh * shape.kw, in = shape.group_in();
   correlate_all(k, plan, {taps, in * taps, shape.group_out() * in * taps}, x, w, bias, y);
+}
+
+void conv_forward_fast(const Kernels& k, const ConvShape& shape, const float* x, const float* w, float* y) {
+  if (!winograd_pays(shape, ConvPass::forward)) return conv_forward(k, shape, x, w, nullptr, y);
+  profile::Span span(profile::Stage::forward, "conv2d");
+  if (span) {
+    profile::Work work = work_of(k, shape, ConvPass::forward);
+    work.kernel = concat_text(conv_f32::name_of(k), " winograd");
+    span.note(std::move(work));
+  }
+  winograd_forward(k, shape, x, w, y);
 }
 
 void conv_backward_data(const Kernels& k, const ConvShape& shape, const float* dy, const float* w, float* dx) {

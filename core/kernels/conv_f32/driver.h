@@ -28,7 +28,7 @@ enum class ConvPass { forward, data, weights };
 ///   "pointwise": a matrix product straight on the tensors (1x1, no padding, one group)
 ///   "direct": the same tiles on the tensor itself, taps at their offsets (no padding to add)
 ///   "direct padded": the same on a copy of each image with a border of zeros
-///   "winograd": gradients only, by F(4x4, 3x3) (winograd.h)
+///   "winograd": by F(4x4, 3x3) (winograd.h); gradients, and what conv_forward_fast() computes
 std::string_view choose_conv(const ConvShape& shape, ConvPass pass);
 
 /// What a profile says of one pass: FLOP of the direct way (taps in the padding included), bytes of the three tensors,
@@ -38,6 +38,9 @@ profile::Work work_of(const Kernels& kernels, const ConvShape& shape, ConvPass p
 /// y = conv(x, w) + bias; bias may be null.
 void conv_forward(const Kernels& kernels, const ConvShape& shape, const float* x, const float* w, const float* bias,
                   float* y);
+/// As conv_forward without a bias, by Winograd's way where that pays: for results that no other form of the network has
+/// to repeat.
+void conv_forward_fast(const Kernels& kernels, const ConvShape& shape, const float* x, const float* w, float* y);
 /// dx = dL/dx for dy = dL/dy.
 void conv_backward_data(const Kernels& kernels, const ConvShape& shape, const float* dy, const float* w, float* dx);
 /// dw = dL/dw.

@@ -99,8 +99,16 @@ void weights_axis_back(const float* const (&t)[6], float* const (&g)[3], int64_t
   }
 }
 
-/// The weights of backward data, G g G^T of the kernels turned by half a turn:
-/// [position][panel of `block` inputs][output][input of the panel].
+/// Weights as a correlation from `from` channels to `to` reads them: tap t of a pair of channels is
+/// w[from * from_step + to * to_step + (turned ? 8 - t : t)].
+struct Taps {
+  const float* w;
+  int64_t from, from_step, to, to_step;
+  bool turned;
+};
+
+/// Transformed weights, G g G^T: [position][panel of `block` channels of the result][source channel][channel of the
+/// panel].
 struct Weights {
   std::shared_ptr<std::byte> storage;
   const float* data = nullptr;
@@ -109,12 +117,13 @@ struct Weights {
 
 constexpr int64_t kMostBlock = 64;
 
-void transform_panel(const ConvShape& s, const float* w, int64_t first, int64_t live, int64_t width, int64_t position,
-                     float* to) {
+void transform_panel(const Taps& taps, int64_t first, int64_t live, int64_t width, int64_t position, float* to) {
   float g[kTaps][kMostBlock] = {}, half[kIn][3][kMostBlock];
-  for (int64_t o = 0; o < s.o; ++o, to += width) {
-    for (int64_t j = 0; j < live; ++j)
-      for (int64_t t = 0; t < kTaps; ++t) g[t][j] = w[(o * s.c + first + j) * kTaps + kTaps - 1 - t];
+  for (int64_t c = 0; c < taps.from; ++c, to += width) {
+    for (int64_t j = 0; j < live; ++j) {
+      const float* const at = taps.w + c * taps.from_step + (first + j) * taps.to_step;
+      for (int64_t t = 0; t < kTaps; ++t) g[t][j] = at[taps.turned ? kTaps - 1 - t : t];
+    }
     for (int64_t col = 0; col < 3; ++col)
       weights_axis(g[col], g[3 + col], g[6 + col],
                    {half[0][col], half[1][col], half[2][col], half[3][col], half[4][col], half[5][col]}, width);
@@ -127,16 +136,16 @@ void transform_panel(const ConvShape& s, const float* w, int64_t first, int64_t 
   }
 }
 
-Weights transform_weights(const Kernels& k, const ConvShape& s, const float* w) {
-  const int64_t padded = ceil_div(s.c, k.lanes) * k.lanes, panels = ceil_div(s.c, k.block);
+Weights transform_weights(const Kernels& k, const Taps& taps) {
+  const int64_t padded = ceil_div(taps.to, k.lanes) * k.lanes, panels = ceil_div(taps.to, k.block);
   Weights weights;
-  weights.position = s.o * padded;
+  weights.position = taps.from * padded;
   weights.storage = allocate(static_cast<size_t>(kPositions * weights.position) * sizeof(float));
   auto* data = reinterpret_cast<float*>(weights.storage.get());
-  parallel_for(0, panels, 1 + (1 << 14) / (s.o * k.block), [&](int64_t lo, int64_t hi) {
+  parallel_for(0, panels, 1 + (1 << 14) / (taps.from * k.block), [&](int64_t lo, int64_t hi) {
     for (int64_t panel = lo; panel < hi; ++panel) {
       const int64_t first = panel * k.block, width = std::min(k.block, padded - first);
-      transform_panel(s, w, first, std::min(width, s.c - first), width, weights.position, data + first * s.o);
+      transform_panel(taps, first, std::min(width, taps.to - first), width, weights.position, data + first * taps.from);
     }
   });
   weights.data = data;
@@ -183,6 +192,24 @@ void put(const Kernels& k, const Tiling& tiling, const Map& out, const float* m,
                        .cols = std::min(kOut, out.w - col),
                        .channels = out.c});
   }
+}
+
+/// Every tile of `out` from its window of the source.
+void correlate(const Kernels& k, const Tiling& tiling, const Taps& taps, const Map& out, const float* from, float* to) {
+  const int64_t in_c = taps.from, out_c = taps.to;
+  const Weights weights = transform_weights(k, taps);
+  const int64_t unit = unit_of(tiling, in_c + out_c), units = ceil_div(tiling.count(), unit);
+  parallel_for(0, units, 1, [&](int64_t lo, int64_t hi) {
+    const int64_t in_floats = kPositions * position_of(unit, in_c), out_floats = kPositions * position_of(unit, out_c);
+    float* v = thread_scratch(in_floats + out_floats + kPositions * in_c);
+    float *m = v + in_floats, *patch = m + out_floats;
+    for (int64_t i = lo; i < hi; ++i) {
+      const int64_t first = i * unit, last = std::min(first + unit, tiling.count());
+      transform(k.winograd_input, tiling, from, first, last, patch, v, position_of(last - first, in_c));
+      multiply(k, weights, last - first, in_c, out_c, v, m);
+      put(k, tiling, out, m, first, last, to);
+    }
+  });
 }
 
 /// How the sum over tiles is cut, which depends on the shape only: into chunks that have a sum of their own, and where
@@ -265,7 +292,7 @@ bool winograd_pays(const ConvShape& s, ConvPass pass) {
   const ConvGeometry& g = s.geometry;
   const bool fits = s.kh == 3 && s.kw == 3 && g.stride_h == 1 && g.stride_w == 1 && g.dilation_h == 1 &&
                     g.dilation_w == 1 && g.groups == 1;
-  if (!fits || pass == ConvPass::forward || std::min(s.c, s.o) < kFewestChannels) return false;
+  if (!fits || std::min(s.c, s.o) < kFewestChannels) return false;
   const int64_t h = pass == ConvPass::data ? s.h : s.oh, w = pass == ConvPass::data ? s.w : s.ow;
   const int64_t tiles = s.n * ceil_div(h, kOut) * ceil_div(w, kOut);
   // A transform of a value costs about as much as four multiplications with a weight.
@@ -273,23 +300,16 @@ bool winograd_pays(const ConvShape& s, ConvPass pass) {
   return tiles >= kFewestTiles && 4 * there < 3 * direct;
 }
 
+void winograd_forward(const Kernels& k, const ConvShape& s, const float* x, const float* w, float* y) {
+  const Tiling tiling{{s.n, s.h, s.w, s.c}, ceil_div(s.oh, kOut), ceil_div(s.ow, kOut),
+                      -s.geometry.pad.top,  -s.geometry.pad.left, kIn};
+  correlate(k, tiling, {w, s.c, kTaps, s.o, s.c * kTaps, false}, {s.n, s.oh, s.ow, s.o}, x, y);
+}
+
 void winograd_backward_data(const Kernels& k, const ConvShape& s, const float* dy, const float* w, float* dx) {
-  const Map out{s.n, s.h, s.w, s.c};
   const Tiling tiling{{s.n, s.oh, s.ow, s.o}, ceil_div(s.h, kOut),     ceil_div(s.w, kOut),
                       s.geometry.pad.top - 2, s.geometry.pad.left - 2, kIn};
-  const Weights weights = transform_weights(k, s, w);
-  const int64_t unit = unit_of(tiling, s.c + s.o), units = ceil_div(tiling.count(), unit);
-  parallel_for(0, units, 1, [&](int64_t lo, int64_t hi) {
-    const int64_t in_floats = kPositions * position_of(unit, s.o), out_floats = kPositions * position_of(unit, s.c);
-    float* v = thread_scratch(in_floats + out_floats + kPositions * s.o);
-    float *m = v + in_floats, *patch = m + out_floats;
-    for (int64_t i = lo; i < hi; ++i) {
-      const int64_t first = i * unit, last = std::min(first + unit, tiling.count());
-      transform(k.winograd_input, tiling, dy, first, last, patch, v, position_of(last - first, s.o));
-      multiply(k, weights, last - first, s.o, s.c, v, m);
-      put(k, tiling, out, m, first, last, dx);
-    }
-  });
+  correlate(k, tiling, {w, s.o, s.c * kTaps, s.c, kTaps, true}, {s.n, s.h, s.w, s.c}, dy, dx);
 }
 
 void winograd_backward_weights(const Kernels& k, const ConvShape& s, const float* x, const float* dy, float* dw) {

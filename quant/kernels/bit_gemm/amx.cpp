@@ -8,6 +8,8 @@
 namespace nibble::bits {
 namespace {
 
+using TileSum = int32_t;
+#define NIBBLE_TILE_PRODUCT(sums, x, w) _tile_dpbusd(sums, x, w)
 #include "quant/kernels/amx.inc"
 #include "quant/kernels/bit_gemm/zmm_bits.inc"
 
@@ -28,11 +30,11 @@ class Pending {
   }
   /// A few pixels: what vectors do while tiles multiply.
   [[gnu::noinline]] void some() {
-    const amx::Places::Run& run = walk_.run();
-    if (run.pixels == 0) return;
+    const int64_t left = walk_.left();
+    if (left == 0) return;
     const int32_t* const sums = sums_[turn_] + walk_.number() * kRow;
-    const Pixel pixel{run.row * k_.cols + run.col, run.row, run.col};
-    if (run.pixels >= kMost) {
+    const Pixel pixel{walk_.row() * k_.cols + walk_.col(), walk_.row(), walk_.col()};
+    if (left >= kMost) {
       put<kMost>(sums, pixel);
       return walk_.go_on(kMost);
     }
@@ -40,7 +42,7 @@ class Pending {
     walk_.go_on(1);
   }
   void all() {
-    while (walk_.run().pixels != 0) some();
+    while (walk_.left() != 0) some();
   }
 
  private:

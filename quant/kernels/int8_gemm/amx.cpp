@@ -11,6 +11,8 @@ const Kernels& gemm_avx512vnni();
 
 namespace {
 
+using TileSum = int32_t;
+#define NIBBLE_TILE_PRODUCT(sums, x, w) _tile_dpbusd(sums, x, w)
 #include "quant/kernels/amx.inc"
 #include "quant/kernels/int8_gemm/zmm.inc"
 
