@@ -15,6 +15,7 @@ struct Tensor::Impl {
   bool requires_grad = false;
   Tensor grad;
   std::shared_ptr<TapeNode> node;
+  std::optional<ValueRange> range;
 };
 
 Tensor Tensor::empty(const Shape& shape, DType type) {
@@ -89,6 +90,18 @@ std::byte* Tensor::checked_data(DType type) const {
   NIBBLE_CHECK(impl().dtype == type, "tensor: expected ", name_of(type), " elements, has ", name_of(impl().dtype),
                " (shape ", impl().shape, ")");
   return impl().storage.get();
+}
+
+const std::optional<ValueRange>& Tensor::known_range() const { return impl().range; }
+
+void Tensor::note_range(const ValueRange& range) const {
+  checked_data(DType::f32);
+  impl_->range = range;
+}
+
+void Tensor::forget_range() const {
+  // Looked at first: writers that share a tensor between threads do not all write here.
+  if (impl().range) impl_->range.reset();
 }
 
 float Tensor::item() const {

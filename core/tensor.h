@@ -2,6 +2,7 @@
 
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,6 +13,11 @@
 namespace nibble {
 
 class TapeNode;
+
+/// Smallest and largest of some values and 0.
+struct ValueRange {
+  float lowest = 0, highest = 0;
+};
 
 /// A contiguous, row-major, 64-byte aligned array of one DType. A Tensor is a handle: copies share storage, gradient
 /// and tape node; `clone()` copies the data. Activations are (N, H, W, C), convolution weights (O, I/groups, KH, KW).
@@ -54,8 +60,14 @@ class Tensor {
   /// The elements, to be written. Every writer in the code is found by searching for this name.
   template <class T>
   std::span<T> mutable_data() const {
+    forget_range();
     return {reinterpret_cast<T*>(checked_data(kDTypeOf<T>)), static_cast<size_t>(numel())};
   }
+  /// The range of the elements, which are all finite, if their writer found it on the way; nothing after
+  /// mutable_data() or of another tensor on the same storage.
+  const std::optional<ValueRange>& known_range() const;
+  /// To be called by the writer when it is done.
+  void note_range(const ValueRange& range) const;
   /// Untyped storage, bytes() long.
   std::byte* raw() const;
   /// The value of a one-element f32 tensor.
@@ -88,6 +100,7 @@ class Tensor {
   explicit Tensor(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   const Impl& impl() const;
   std::byte* checked_data(DType type) const;
+  void forget_range() const;
 
   std::shared_ptr<Impl> impl_;
 };

@@ -126,7 +126,11 @@ Tensor Affine::forward(Inputs in, const Pass& pass) {
   if (watch_) watch_(x);
   const bool train = pass.mode == Mode::train, fixed = counter(kFixed) != 0;
   std::vector<Extremes> found;
-  if (is_weight() ? !fixed : train) found = finite_extremes("affine", x, parts());
+  if (is_weight() ? !fixed : train) {
+    const std::optional<ValueRange>& known = x.known_range();
+    found = known && parts() == 1 ? std::vector<Extremes>{{known->lowest, known->highest}}
+                                  : finite_extremes("affine", x, parts());
+  }
   if (train) {
     if (!is_weight() && x.numel() > 0) average(found[0]);
     if (++counter(kPasses) <= options_.delay) return x;

@@ -60,6 +60,14 @@ double AffineOp::backward(const float* x, const float* dy, float* dx, int64_t n)
   return 0;
 }
 
+double AffineOp::backward_of_relu(const float* x, const float* dy, float* dx, int64_t n) const {
+  if (!flat_below_zero()) return ElementwiseOp::backward_of_relu(x, dy, dx, n);
+  constexpr float kAboveZero = std::numeric_limits<float>::denorm_min();
+  const auto length = static_cast<size_t>(n);
+  rule_->input({x, length}, {dy, length}, kAboveZero, range_.highest, {dx, length});
+  return 0;
+}
+
 bool AffineOp::flat_below_zero() const { return range_.lo == 0 && passes_range(range_, *rule_); }
 
 }  // namespace nibble

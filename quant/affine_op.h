@@ -23,6 +23,7 @@ class AffineOp final : public ElementwiseOp {
   bool forward(const float* x, float* y, int64_t n) const override;
   double backward(const float* x, const float* dy, float* dx, int64_t n) const override;
   bool flat_below_zero() const override;
+  double backward_of_relu(const float* x, const float* dy, float* dx, int64_t n) const override;
   const Tensor& parameter() const override { return none_; }
   Tensor parameter_gradient(double) const override { return {}; }
 

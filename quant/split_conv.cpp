@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/kernels/conv_f32/dispatch.h"
 #include "core/kernels/elementwise/dispatch.h"
@@ -19,15 +20,17 @@ using conv_f32::ConvPass;
 const float* values(const Tensor& t) { return t.data<float>().data(); }
 float* mutable_values(const Tensor& t) { return t.mutable_data<float>().data(); }
 
-float largest(std::span<const float> v) {
-  float most = 0;
-  for (const float x : v) most = std::max(most, std::abs(x));
-  return most;
+/// Largest magnitude; infinity if an element is not finite.
+float largest(const Tensor& t) {
+  float low = 0, high = 0;
+  const bool finite = elementwise::kernels().extremes(values(t), t.numel(), &low, &high);
+  return finite ? std::max(-low, high) : std::numeric_limits<float>::infinity();
 }
 
 /// Rounding to bf16 changes a value by up to 2^-9 of it.
 bool is_small(const Tensor& rest, const Tensor& weight) {
-  return largest(rest.data<float>()) <= largest(weight.data<float>()) / 64;
+  const float most = largest(rest);
+  return std::isfinite(most) && most <= largest(weight) / 64;
 }
 
 Tensor sum_of(const Tensor& scaled, const Tensor& rest) {
@@ -43,7 +46,8 @@ Tensor scaled_by(std::span<const float> a, const Tensor& weight) {
   const int64_t width = weight.numel() / static_cast<int64_t>(a.size());
   const float* from = values(weight);
   float* to = mutable_values(scaled);
-  for (int64_t i = 0; i < weight.numel(); ++i) to[i] = a[static_cast<size_t>(i / width)] * from[i];
+  for (const float factor : a)
+    for (const float* const end = from + width; from != end; ++from, ++to) *to = factor * *from;
   return scaled;
 }
 
@@ -84,7 +88,9 @@ Tensor SplitConv::forward(const Tensor& z, const Tensor& weight, const Tensor& r
   const Tensor scaled = scaled_by(a, weight);
   if (const bf16::Kernels* k = bf16::fast_kernels();
       k && bf16::fits(shape_, ConvPass::forward) && is_small(rest, scaled)) {
-    bf16::conv_forward(*k, shape_, values(input_), values(rest), values(z), a.data(), b.data(), mutable_values(y));
+    const auto range =
+        bf16::conv_forward(*k, shape_, values(input_), values(rest), values(z), a.data(), b.data(), mutable_values(y));
+    if (range) y.note_range(*range);
   } else {
     conv_f32::conv_forward(conv_f32::kernels(), shape_, values(input_), values(sum_of(scaled, rest)), b.data(),
                            mutable_values(y));

@@ -33,9 +33,8 @@ struct ClampedSum {
       for (int64_t i = 0; i < n; ++i) scratch[i] = scratch[i] > most ? most : scratch[i];
     return scratch;
   }
-  /// g = 0 < y < most ? dy : 0 for what run() gave, where g may be dy.
-  void back(const float* y, const float* dy, float* g, int64_t n) const {
-    elementwise::kernels().relu_backward(y, dy, g, n);
+  /// g = y < most ? g : 0 for what run() gave.
+  void cut(const float* y, float* g, int64_t n) const {
     if (std::isinf(most)) return;
     for (int64_t i = 0; i < n; ++i) g[i] = y[i] < most ? g[i] : 0;
   }
@@ -52,6 +51,7 @@ void check(const Tensor& x, const Tensor& residual) {
 
 std::optional<ValueRange> clamped_range(const Tensor& x, const Tensor& residual, float most) {
   check(x, residual);
+  if (!residual.defined() && x.known_range()) return ValueRange{0, std::min(x.known_range()->highest, most)};
   const ClampedSum clamped{x, residual, most};
   constexpr int64_t kStretch = ElementwiseOp::kStretch;
   const int64_t stretches = (x.numel() + kStretch - 1) / kStretch;
@@ -99,8 +99,8 @@ Tensor clamp_then_train(const Tensor& x, const Tensor& residual, float most,
                     each_stretch(blocks, block, [&](int64_t first, int64_t n, int64_t index) {
                       float* const to_g = passed + at + first;
                       const float* const again = clamped.run(at + first, n, *then, scratch);
-                      parts[static_cast<size_t>(index)] = then->backward(again, from + at + first, to_g, n);
-                      clamped.back(again, to_g, to_g, n);
+                      parts[static_cast<size_t>(index)] = then->backward_of_relu(again, from + at + first, to_g, n);
+                      clamped.cut(again, to_g, n);
                     });
                   });
                   return {g, twice ? g : Tensor(), then->parameter_gradient(total_of(parts))};

@@ -8,11 +8,6 @@
 
 namespace nibble {
 
-/// Smallest and largest element of a tensor, and 0.
-struct ValueRange {
-  float lowest = 0, highest = 0;
-};
-
 /// The range of relu(x + residual), or relu6 with `most` = 6 (else infinity), without forming it; nothing if an element
 /// of x + residual is not finite. `residual` may be undefined.
 std::optional<ValueRange> clamped_range(const Tensor& x, const Tensor& residual, float most);

@@ -22,6 +22,9 @@ class ElementwiseOp {
   virtual double backward(const float* x, const float* dy, float* dx, int64_t n) const = 0;
   /// Whether f(x) = f(0) and df/dx = 0 for all x < 0, so that it makes no difference what these are.
   virtual bool flat_below_zero() const { return false; }
+  /// backward() of f(relu(x)) for x that are either none of them negative, or anything if f is flat below 0: dx = 0
+  /// where x <= 0.
+  virtual double backward_of_relu(const float* x, const float* dy, float* dx, int64_t n) const;
   /// Undefined if there is none; so is its gradient then.
   virtual const Tensor& parameter() const = 0;
   /// The gradient of the parameter, given the sum of what backward returned, stretch by stretch in order.

@@ -1,12 +1,14 @@
 #include "quant/kernels/bf16_conv/bf16_conv.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <vector>
 
 #include "core/allocator.h"
 #include "core/kernels/conv_f32/dispatch.h"
 #include "core/kernels/conv_f32/plan.h"
+#include "core/kernels/elementwise/dispatch.h"
 #include "core/parallel.h"
 #include "core/profile.h"
 
@@ -131,12 +133,19 @@ struct Addition {
   float* dst;
 };
 
-void correlate_all(const Kernels& kernels, const Windows& k, const Taps& taps, const float* src, const Addition& a) {
+/// Rows of an image that are worked on at a time, so many that what they read stays in the cache.
+int64_t band_of(const Windows& k) {
+  return std::clamp<int64_t>(kBandBytes / (2 * k.step * k.row_values()), 1, k.dst_h);
+}
+
+/// then(number of the band, its first value, how many) is called where a band is done, from several threads.
+template <class Then>
+void correlate_all(const Kernels& kernels, const Windows& k, const Taps& taps, const float* src, const Addition& a,
+                   const Then& then) {
   if (k.images == 0) return;
   const Packed packed(kernels, k, taps);
   const std::vector<int64_t> seg = segments(k);
-  const int64_t fit = kBandBytes / (2 * k.step * k.row_values());
-  const int64_t band = std::clamp<int64_t>(fit, 1, k.dst_h), bands = ceil_div(k.dst_h, band);
+  const int64_t band = band_of(k), bands = ceil_div(k.dst_h, band);
   parallel_for(0, k.images * bands, 1, [&](int64_t lo, int64_t hi) {
     const int64_t floats = ceil_div(k.frame_rows(band) * k.row_values(), 2);
     auto* const frame = reinterpret_cast<uint16_t*>(conv_f32::thread_scratch(floats));
@@ -162,6 +171,7 @@ void correlate_all(const Kernels& kernels, const Windows& k, const Taps& taps, c
                            .cols = k.dst_w,
                            .n = std::min(kPanel, k.dst_c - channel)});
       }
+      then(i, a.dst + (image * k.dst_h + first) * k.dst_w * k.dst_c, rows * k.dst_w * k.dst_c);
     }
   });
 }
@@ -181,19 +191,32 @@ bool fits(const ConvShape& s, ConvPass pass) {
   return g.groups == 1 && summed % 2 == 0 && g.stride_h == g.stride_w && pass != ConvPass::weights;
 }
 
-void conv_forward(const Kernels& kernels, const ConvShape& s, const float* x, const float* w, const float* base,
-                  const float* factor, const float* offset, float* y) {
+std::optional<ValueRange> conv_forward(const Kernels& kernels, const ConvShape& s, const float* x, const float* w,
+                                       const float* base, const float* factor, const float* offset, float* y) {
   profile::Span span(profile::Stage::forward, "conv2d");
   if (span) span.note(work_of(s, ConvPass::forward));
   const int64_t taps = s.kh * s.kw;
-  correlate_all(kernels, forward_windows(s), {w, taps, s.c * taps, false}, x, {base, factor, offset, y});
+  const Windows windows = forward_windows(s);
+  std::vector<ValueRange> ranges(static_cast<size_t>(s.n * ceil_div(s.oh, band_of(windows))));
+  std::atomic<bool> finite{true};
+  correlate_all(kernels, windows, {w, taps, s.c * taps, false}, x, {base, factor, offset, y},
+                [&](int64_t band, const float* values, int64_t count) {
+                  ValueRange& range = ranges[static_cast<size_t>(band)];
+                  if (!elementwise::kernels().extremes(values, count, &range.lowest, &range.highest)) finite = false;
+                });
+  if (!finite) return {};
+  ValueRange total;
+  for (const ValueRange& range : ranges)
+    total = {std::min(total.lowest, range.lowest), std::max(total.highest, range.highest)};
+  return total;
 }
 
 void conv_backward_data(const Kernels& kernels, const ConvShape& s, const float* dy, const float* w, float* dx) {
   profile::Span span(profile::Stage::backward_data, "conv2d");
   if (span) span.note(work_of(s, ConvPass::data));
   const int64_t taps = s.kh * s.kw;
-  correlate_all(kernels, data_windows(s), {w, s.c * taps, taps, true}, dy, {dx, nullptr, nullptr, dx});
+  correlate_all(kernels, data_windows(s), {w, s.c * taps, taps, true}, dy, {dx, nullptr, nullptr, dx},
+                [](int64_t, const float*, int64_t) {});
 }
 
 }  // namespace nibble::bf16
