@@ -60,15 +60,15 @@ void StepProfile::add(const std::vector<profile::Event>& events) {
   int64_t end = 0;
   for (const profile::Event* event : begun) {
     if (std::ranges::find(layers_, event->layer) == layers_.end()) layers_.push_back(event->layer);
-    const auto [at, added] = index_.try_emplace({event->layer, event->stage, event->op}, rows_.size());
-    if (added) rows_.push_back({event->layer, event->op, "", event->stage, {}, 0, 0, 0});
+    const auto [at, added] =
+        index_.try_emplace({event->layer, event->stage, event->op, event->work.kernel}, rows_.size());
+    if (added) rows_.push_back({event->layer, event->op, event->work.kernel, event->stage, {}, 0, 0, 0});
     Row& row = rows_[at->second];
     row.seconds.resize(static_cast<size_t>(steps_) + 1, 0.0);
     row.seconds.back() += 1e-9 * static_cast<double>(event->own);
     ++row.calls;
     row.flop += event->work.flop;
     row.bytes += event->work.bytes;
-    if (!event->work.kernel.empty()) row.kernel = event->work.kernel;
     trace_.push_back(trace_event(*event, end_, steps_));
     end = std::max(end, event->end);
   }

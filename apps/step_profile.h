@@ -42,7 +42,8 @@ class StepProfile {
   int64_t end_ = 0;                  ///< of the last step, in nanoseconds since the first began
   std::vector<std::string> layers_;  ///< in the order in which they first ran
   std::vector<Row> rows_;
-  std::map<std::tuple<std::string, profile::Stage, std::string>, size_t> index_;
+  /// By layer, stage, op and kernel.
+  std::map<std::tuple<std::string, profile::Stage, std::string, std::string>, size_t> index_;
   Json trace_ = Json::array();
 };
 
