@@ -140,7 +140,7 @@ Tensor scaled_rest(const Tensor& used, const Tensor& folded, const Correction& k
   return rest;
 }
 
-/// corrected() of both products at once, where the quantizer hands on its gradients: with W' = gamma / sigma_B W + rest
+/// corrected() of both products at once, where the quantizer passes all gradients: with W' = gamma / sigma_B W + rest
 ///   y = W' x + beta - gamma mu_B / sigma_B
 /// and all that reaches z, also through u, is
 ///   dz_n = gamma / sigma_B (g_n - mean(g)) - (z_n - mu_B) / sigma_B^2 mean(g (y - beta)),

@@ -65,19 +65,12 @@ int64_t SplitConv::images_at_a_time(int64_t values_per_image) const {
   return std::max<int64_t>({1, fit, least});
 }
 
-conv_f32::ConvShape SplitConv::part(int64_t images) const {
-  conv_f32::ConvShape shape = shape_;
-  shape.n = images;
-  return shape;
-}
-
 void SplitConv::product(const Tensor& weight, const Tensor& z, const Step& then) const {
-  const int64_t in = shape_.h * shape_.w * shape_.c, out = shape_.oh * shape_.ow * shape_.o;
-  const int64_t most = images_at_a_time(in + out);
+  const int64_t most = images_at_a_time(shape_.h * shape_.w * shape_.c + shape_.oh * shape_.ow * shape_.o);
   for (int64_t first = 0; first < shape_.n; first += most) {
     const int64_t count = std::min(most, shape_.n - first);
-    conv_f32::conv_forward_fast(conv_f32::kernels(), part(count), values(input_) + first * in, values(weight),
-                                mutable_values(z) + first * out);
+    conv_f32::conv_forward_fast(conv_f32::kernels(), shape_, {first, count}, values(input_), values(weight),
+                                mutable_values(z));
     then(first, count);
   }
 }

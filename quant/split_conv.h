@@ -38,7 +38,6 @@ class SplitConv {
 
  private:
   int64_t images_at_a_time(int64_t values_per_image) const;
-  conv_f32::ConvShape part(int64_t images) const;
 
   Tensor input_;
   conv_f32::ConvShape shape_;

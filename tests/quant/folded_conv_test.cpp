@@ -254,6 +254,29 @@ TEST_CASE("folded conv: with one gradient for both convolutions outputs, gradien
   }
 }
 
+TEST_CASE("folded conv: a batch of several parts gives the same bits for every number of threads") {
+  std::vector<std::pair<Tensor, Tensor>> results;
+  const int before = threads();
+  for (const int n : {1, 2, 3}) {
+    set_threads(n);
+    Graph graph(Shape{32, 32, 16});
+    graph.add("conv",
+              {{"type", "conv2d_bn"},
+               {"in", 16},
+               {"out", 16},
+               {"pad", 1},
+               {"weight_quant", {{"type", "affine"}, {"role", "weight"}}}},
+              {"input"});
+    graph.initialize(1);
+    results.push_back(run(graph, random_tensor({25, 32, 32, 16}, 5)));
+  }
+  set_threads(before);
+  for (const auto& [y, dx] : results) {
+    CHECK(same_bits(y, results[0].first));
+    CHECK(same_bits(dx, results[0].second));
+  }
+}
+
 TEST_CASE("folded conv: statistics freeze for the last tenth of training, another share, or after given passes") {
   const auto frozen_from = [](const Json& options, bool clocked = true) {
     Json json{{"type", "conv2d_bn"}, {"in", 3}, {"out", 4}};

@@ -232,15 +232,20 @@ void conv_forward(const Kernels& k, const ConvShape& shape, const float* x, cons
   correlate_all(k, plan, {taps, in * taps, shape.group_out() * in * taps}, x, w, bias, y);
 }
 
-void conv_forward_fast(const Kernels& k, const ConvShape& shape, const float* x, const float* w, float* y) {
-  if (!winograd_pays(shape, ConvPass::forward)) return conv_forward(k, shape, x, w, nullptr, y);
+void conv_forward_fast(const Kernels& k, const ConvShape& shape, ImageRange images, const float* x, const float* w,
+                       float* y) {
+  ConvShape part = shape;
+  part.n = images.count;
+  x += images.first * shape.h * shape.w * shape.c;
+  y += images.first * shape.oh * shape.ow * shape.o;
+  if (!winograd_pays(shape, ConvPass::forward)) return conv_forward(k, part, x, w, nullptr, y);
   profile::Span span(profile::Stage::forward, "conv2d");
   if (span) {
-    profile::Work work = work_of(k, shape, ConvPass::forward);
+    profile::Work work = work_of(k, part, ConvPass::forward);
     work.kernel = concat_text(conv_f32::name_of(k), " winograd");
     span.note(std::move(work));
   }
-  winograd_forward(k, shape, x, w, y);
+  winograd_forward(k, part, x, w, y);
 }
 
 void conv_backward_data(const Kernels& k, const ConvShape& shape, const float* dy, const float* w, float* dx) {

@@ -38,9 +38,14 @@ profile::Work work_of(const Kernels& kernels, const ConvShape& shape, ConvPass p
 /// y = conv(x, w) + bias; bias may be null.
 void conv_forward(const Kernels& kernels, const ConvShape& shape, const float* x, const float* w, const float* bias,
                   float* y);
-/// As conv_forward without a bias, by Winograd's way where that pays: for results that no other form of the network has
-/// to repeat.
-void conv_forward_fast(const Kernels& kernels, const ConvShape& shape, const float* x, const float* w, float* y);
+/// Some images.
+struct ImageRange {
+  int64_t first, count;
+};
+/// As conv_forward without a bias, for some of the images, by Winograd's way where that pays for all of them: for
+/// results that no other form of the network has to repeat.
+void conv_forward_fast(const Kernels& kernels, const ConvShape& shape, ImageRange images, const float* x,
+                       const float* w, float* y);
 /// dx = dL/dx for dy = dL/dy.
 void conv_backward_data(const Kernels& kernels, const ConvShape& shape, const float* dy, const float* w, float* dx);
 /// dw = dL/dw.
