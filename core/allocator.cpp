@@ -32,12 +32,15 @@ size_t size_class(size_t bytes) {
 /// Large blocks ask for huge pages, as far as they fill them: passes over a tensor are faster by what looking up a page
 /// for every 4 KiB costs.
 std::byte* system_block(size_t bytes) {
-  const size_t whole = bytes / kHugePage * kHugePage;
-  void* const block = std::aligned_alloc(whole > 0 ? kHugePage : kAlignment, bytes);
 #if defined(__linux__)
-  if (block != nullptr && whole > 0) ::madvise(block, whole, MADV_HUGEPAGE);  // may be refused: nothing is lost
+  if (const size_t whole = bytes / kHugePage * kHugePage; whole > 0) {
+    void* block = nullptr;
+    if (::posix_memalign(&block, kHugePage, bytes) != 0) return nullptr;
+    ::madvise(block, whole, MADV_HUGEPAGE);  // may be refused: nothing is lost
+    return static_cast<std::byte*>(block);
+  }
 #endif
-  return static_cast<std::byte*>(block);
+  return static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes));
 }
 
 class Pool {
