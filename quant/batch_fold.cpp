@@ -172,7 +172,7 @@ Tensor corrected_split(const SplitConv& split, const Tensor& z, const Tensor& re
         Doubles dscale;
         const Tensor dz = channel_correct(z, dy, mean, a, shift, slope, dscale);
         for (size_t c = 0; c < channels; ++c) dscale[c] /= k.batch_deviation[c];
-        return {want_x ? inputs.input_gradient(dz, kept_weight, dy, rest) : Tensor{},
+        return {want_x ? inputs.input_gradient(dz, kept_weight, dy, rest, a) : Tensor{},
                 want_w ? inputs.weight_gradient(dz) : Tensor{}, scale.defined() ? tensor_of(dscale) : Tensor{},
                 offset.defined() ? tensor_of(sums.total) : Tensor{}};
       });

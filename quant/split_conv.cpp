@@ -20,35 +20,22 @@ using conv_f32::ConvPass;
 const float* values(const Tensor& t) { return t.data<float>().data(); }
 float* mutable_values(const Tensor& t) { return t.mutable_data<float>().data(); }
 
-/// Largest magnitude; infinity if an element is not finite.
-float largest(const Tensor& t) {
+/// Largest magnitude of n values; infinity if one is not finite.
+float largest(const float* v, int64_t n) {
   float low = 0, high = 0;
-  const bool finite = elementwise::kernels().extremes(values(t), t.numel(), &low, &high);
+  const bool finite = elementwise::kernels().extremes(v, n, &low, &high);
   return finite ? std::max(-low, high) : std::numeric_limits<float>::infinity();
 }
 
-/// Rounding to bf16 changes a value by up to 2^-9 of it.
-bool is_small(const Tensor& rest, const Tensor& weight) {
-  const float most = largest(rest);
-  return std::isfinite(most) && most <= largest(weight) / 64;
-}
-
-Tensor sum_of(const Tensor& scaled, const Tensor& rest) {
-  Tensor sum = Tensor::empty_like(rest);
-  const float *s = values(scaled), *r = values(rest);
-  float* to = mutable_values(sum);
-  for (int64_t i = 0; i < sum.numel(); ++i) to[i] = s[i] + r[i];
-  return sum;
-}
-
-Tensor scaled_by(std::span<const float> a, const Tensor& weight) {
-  Tensor scaled = Tensor::empty_like(weight);
+/// diag(a) W + R
+Tensor composed(std::span<const float> a, const Tensor& weight, const Tensor& rest) {
+  Tensor sum = Tensor::empty_like(weight);
   const int64_t width = weight.numel() / static_cast<int64_t>(a.size());
-  const float* from = values(weight);
-  float* to = mutable_values(scaled);
+  const float *w = values(weight), *r = values(rest);
+  float* to = mutable_values(sum);
   for (const float factor : a)
-    for (const float* const end = from + width; from != end; ++from, ++to) *to = factor * *from;
-  return scaled;
+    for (const float* const end = w + width; w != end; ++w, ++r, ++to) *to = factor * *w + *r;
+  return sum;
 }
 
 }  // namespace
@@ -75,29 +62,40 @@ void SplitConv::product(const Tensor& weight, const Tensor& z, const Step& then)
   }
 }
 
+const bf16::Kernels* SplitConv::bf16_kernels(ConvPass pass, const Tensor& weight, const Tensor& rest,
+                                             std::span<const float> a) const {
+  const bf16::Kernels* const kernels = bf16::fast_kernels();
+  if (!kernels || !bf16::fits(shape_, pass)) return nullptr;
+  const int64_t width = weight.numel() / shape_.o;
+  float most = 0;
+  for (size_t o = 0; o < a.size(); ++o)
+    most = std::max(most, std::abs(a[o]) * largest(values(weight) + static_cast<int64_t>(o) * width, width));
+  // Rounding to bf16 changes a value by up to 2^-9 of it.
+  const float more = largest(values(rest), rest.numel());
+  return std::isfinite(more) && more <= most / 64 ? kernels : nullptr;
+}
+
 Tensor SplitConv::forward(const Tensor& z, const Tensor& weight, const Tensor& rest, std::span<const float> a,
                           std::span<const float> b) const {
   Tensor y = Tensor::empty_like(z);
-  const Tensor scaled = scaled_by(a, weight);
-  if (const bf16::Kernels* k = bf16::fast_kernels();
-      k && bf16::fits(shape_, ConvPass::forward) && is_small(rest, scaled)) {
+  if (const bf16::Kernels* k = bf16_kernels(ConvPass::forward, weight, rest, a)) {
     const auto range =
         bf16::conv_forward(*k, shape_, values(input_), values(rest), values(z), a.data(), b.data(), mutable_values(y));
     if (range) y.note_range(*range);
   } else {
-    conv_f32::conv_forward(conv_f32::kernels(), shape_, values(input_), values(sum_of(scaled, rest)), b.data(),
+    conv_f32::conv_forward(conv_f32::kernels(), shape_, values(input_), values(composed(a, weight, rest)), b.data(),
                            mutable_values(y));
   }
   return y;
 }
 
-Tensor SplitConv::input_gradient(const Tensor& dz, const Tensor& weight, const Tensor& dy, const Tensor& rest) const {
+Tensor SplitConv::input_gradient(const Tensor& dz, const Tensor& weight, const Tensor& dy, const Tensor& rest,
+                                 std::span<const float> a) const {
   const conv_f32::Kernels& f32 = conv_f32::kernels();
   const Tensor dx = Tensor::empty_like(input_);
   float* const to = mutable_values(dx);
   conv_f32::conv_backward_data(f32, shape_, values(dz), values(weight), to);
-  if (const bf16::Kernels* k = bf16::fast_kernels();
-      k && bf16::fits(shape_, ConvPass::data) && is_small(rest, weight)) {
+  if (const bf16::Kernels* k = bf16_kernels(ConvPass::data, weight, rest, a)) {
     bf16::conv_backward_data(*k, shape_, values(dy), values(rest), to);
     return dx;
   }

@@ -5,6 +5,7 @@
 
 #include "core/kernels/conv_f32/driver.h"
 #include "core/tensor.h"
+#include "quant/kernels/bf16_gemm/bf16_gemm.h"
 
 namespace nibble {
 
@@ -31,13 +32,17 @@ class SplitConv {
   /// y = conv(x, diag(a) W + R) + b, of z = conv(x, W); a and b have one value per output channel.
   Tensor forward(const Tensor& z, const Tensor& weight, const Tensor& rest, std::span<const float> a,
                  std::span<const float> b) const;
-  /// dx = conv^T(W, dz) + conv^T(R, dy)
-  Tensor input_gradient(const Tensor& dz, const Tensor& weight, const Tensor& dy, const Tensor& rest) const;
+  /// dx = conv^T(W, dz) + conv^T(R, dy); dz is about diag(a) dy, so that R is held against diag(a) W here, too.
+  Tensor input_gradient(const Tensor& dz, const Tensor& weight, const Tensor& dy, const Tensor& rest,
+                        std::span<const float> a) const;
   /// dL/dW for dL/dz
   Tensor weight_gradient(const Tensor& dz) const;
 
  private:
   int64_t images_at_a_time(int64_t values_per_image) const;
+  /// What forms the products with R in bf16; null where that is not to be done.
+  const bf16::Kernels* bf16_kernels(conv_f32::ConvPass pass, const Tensor& weight, const Tensor& rest,
+                                    std::span<const float> a) const;
 
   Tensor input_;
   conv_f32::ConvShape shape_;
