@@ -216,11 +216,13 @@ TEST_CASE("folded conv: with one gradient for both convolutions outputs, gradien
     Json conv;
     Shape image;
     int bits;
+    float scale = 1;  ///< of all gammas
   };
   for (const Case& c :
        std::vector<Case>{{{{"in", 16}, {"out", 24}, {"pad", 1}}, {16, 16, 16}, 8},  // Winograd, and bf16 where there is
                          {{{"in", 16}, {"out", 34}, {"pad", 1}, {"stride", 2}}, {9, 8, 16}, 8},  // direct
-                         {{{"in", 16}, {"out", 24}, {"pad", 1}}, {16, 16, 16}, 4},               // too coarse for bf16
+                         {{{"in", 16}, {"out", 24}, {"pad", 1}}, {16, 16, 16}, 4, 0.01f},
+                         {{{"in", 16}, {"out", 24}, {"pad", 1}}, {16, 16, 16}, 4},  // too coarse for bf16
                          {{{"in", 3}, {"out", 5}, {"pad", 1}}, {8, 9, 3}, 8},
                          {{{"in", 6}, {"out", 6}, {"pad", 1}, {"groups", 6}}, {8, 9, 6}, 8},
                          {{{"in", 8}, {"out", 4}, {"kernel", 1}}, {8, 9, 8}, 8}}) {
@@ -238,6 +240,7 @@ TEST_CASE("folded conv: with one gradient for both convolutions outputs, gradien
       for (const NamedTensor& entry : state_of(graph))
         if (entry.tensor.dtype() == DType::f32 && entry.tensor.rank() == 1)
           entry.tensor.copy_from(random_tensor(entry.tensor.shape(), seed++, 0.4f, 1.7f));
+      for (float& gamma : tensor_named(graph, "conv.bn.weight").mutable_data<float>()) gamma *= c.scale;
       return graph;
     };
     // A rule of its own makes two convolutions of it, and two gradients.
@@ -245,8 +248,10 @@ TEST_CASE("folded conv: with one gradient for both convolutions outputs, gradien
     const Tensor x = random_tensor({4, c.image[0], c.image[1], c.image[2]}, 5, -0.5f, 1.5f);
     const auto [y, dx] = run(joint, x);
     const auto [z, dz] = run(apart, x);
-    CHECK(compare(y, doubles_of(z), 5e-5) == "");
-    CHECK(compare(dx, doubles_of(dz), 5e-5) == "");
+    // What 4 bits add to a weight is too much for bf16.
+    const double tolerance = c.bits == 8 ? 5e-5 : 5e-6;
+    CHECK(compare(y, doubles_of(z), tolerance) == "");
+    CHECK(compare(dx, doubles_of(dz), tolerance) == "");
     for (const char* name : {"conv.weight", "conv.bn.weight", "conv.bn.bias"})
       CHECK(compare(gradient(joint, name), doubles_of(gradient(apart, name)), 5e-5) == "");
     for (const char* name : {"conv.bn.running_mean", "conv.bn.running_var"})
