@@ -248,10 +248,9 @@ TEST_CASE("folded conv: with one gradient for both convolutions outputs, gradien
     const Tensor x = random_tensor({4, c.image[0], c.image[1], c.image[2]}, 5, -0.5f, 1.5f);
     const auto [y, dx] = run(joint, x);
     const auto [z, dz] = run(apart, x);
-    // What 4 bits add to a weight is too much for bf16.
-    const double tolerance = c.bits == 8 ? 5e-5 : 5e-6;
-    CHECK(compare(y, doubles_of(z), tolerance) == "");
-    CHECK(compare(dx, doubles_of(dz), tolerance) == "");
+    // What 4 bits add to a weight is too much for bf16; Winograd's gradients differ by up to 8e-6 without it.
+    CHECK(compare(y, doubles_of(z), c.bits == 8 ? 5e-5 : 5e-6) == "");
+    CHECK(compare(dx, doubles_of(dz), c.bits == 8 ? 5e-5 : 1.5e-5) == "");
     for (const char* name : {"conv.weight", "conv.bn.weight", "conv.bn.bias"})
       CHECK(compare(gradient(joint, name), doubles_of(gradient(apart, name)), 5e-5) == "");
     for (const char* name : {"conv.bn.running_mean", "conv.bn.running_var"})
