@@ -4,7 +4,6 @@
 
 #include "core/ops/map.h"
 #include "layers/weight_init.h"
-#include "quant/channel_sums.h"
 
 namespace nibble {
 
@@ -169,8 +168,8 @@ Tensor corrected_split(const SplitConv& split, const Tensor& z, const Tensor& re
           shift[c] = static_cast<float>(k.scale[c] / s * sums.total[c] / count);
           slope[c] = static_cast<float>(sums.product[c] / (count * s * s));
         }
-        Doubles dscale;
-        const Tensor dz = channel_correct(z, dy, mean, a, shift, slope, dscale);
+        const Tensor dz = Tensor::empty_like(z);
+        Doubles dscale = channel_correct_products(z, dy, {mean, a, shift, slope}, dz).product;
         for (size_t c = 0; c < channels; ++c) dscale[c] /= k.batch_deviation[c];
         return {want_x ? inputs.input_gradient(dz, kept_weight, dy, rest, a) : Tensor{},
                 want_w ? inputs.weight_gradient(dz) : Tensor{}, scale.defined() ? tensor_of(dscale) : Tensor{},

@@ -3,9 +3,9 @@
 #include <functional>
 #include <string>
 
+#include "core/ops/channel_sums.h"
 #include "layers/layer.h"
 #include "layers/weight_slot.h"
-#include "quant/channel_sums.h"
 #include "quant/split_conv.h"
 
 namespace nibble {

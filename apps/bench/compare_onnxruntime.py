@@ -10,11 +10,12 @@ Needs the packages onnx and onnxruntime from PyPI:  python3 -m venv ort && ort/b
 
 usage: ort/bin/python apps/bench/compare_onnxruntime.py --model MODEL [--network resnet20] [--batch 1 128]
            [--threads 1 2] [--rounds 5] [--seconds 1.0] [--float] [--isa avx2] [--nibble build/nibble] [--json FILE]
-       ort/bin/python apps/bench/compare_onnxruntime.py --bitwise [--batch 1] [--threads 1] [...]
+       ort/bin/python apps/bench/compare_onnxruntime.py --bitwise [lq dorefa] [--batch 1] [--threads 1] [...]
 --model is nibble's file; with --float the ONNX side computes in float, without quantizers. --isa limits nibble alone.
 --bitwise compares networks of few bits with ONNX Runtime's float: ResNet-18 at 224 with 1/1, 1/2 and 2/2 bits (weights
-/ activations) and VGG-Small with 1/2, all LQ-Nets, first convolution and classifier at 8 bits. Their nibble side is
-made on the spot: random weights, quantizers calibrated on noise, engine auto.
+/ activations) and VGG-Small with 1/2, first convolution and classifier at 8 bits. By default with LQ-Nets, whose levels
+are learned; DoReFa's are equally spaced. Their nibble side is made on the spot: random weights, quantizers calibrated
+on noise, engine auto.
 """
 
 import argparse
@@ -201,13 +202,13 @@ def run_nibble(args, *command):
         sys.exit(f"{' '.join([args.nibble, *command])}: exit code {done.returncode}")
 
 
-def make_bitwise(args, folder, network, first, weight, act):
+def make_bitwise(args, folder, method, network, first, weight, act):
     """Writes a lowered network with random weights; returns its file."""
-    def lq(bits):
-        return {"type": "lq", "bits": bits}
+    def quantizer(bits):
+        return {"type": method, "bits": bits}
     eight = {"type": "lsq", "bits": 8}
     rules = [{"match": f"{first}|fc", "weight": eight, "act": eight},
-             {"match": "*", "weight": lq(weight), "act": lq(act)}]
+             {"match": "*", "weight": quantizer(weight), "act": quantizer(act)}]
     stem = os.path.join(folder, f"{network}-{weight}{act}")
     for suffix, config in (("model", {"model": {"type": network}}), ("quant", {"quant": rules})):
         with open(f"{stem}-{suffix}.json", "w", encoding="utf-8") as file:
@@ -251,7 +252,7 @@ def measure(args, network, model, label):
                    "onnxruntime": statistics.median(theirs)}
             row["ratio"] = row["nibble"] / row["onnxruntime"]
             rows.append(row)
-            print(f"{label:14}{batch:6}{threads:9}{row['nibble']:10.0f}{row['onnxruntime']:13.0f}{row['ratio']:8.2f}",
+            print(f"{label:21}{batch:6}{threads:9}{row['nibble']:10.0f}{row['onnxruntime']:13.0f}{row['ratio']:8.2f}",
                   flush=True)
     return rows
 
@@ -259,16 +260,17 @@ def measure(args, network, model, label):
 def measure_bitwise(args):
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for network, first, weight, act in BITWISE:
-            model = make_bitwise(args, folder, network, first, weight, act)
-            rows += measure(args, network, model, f"{network} {weight}/{act}")
+        for method in args.bitwise:
+            for network, first, weight, act in BITWISE:
+                model = make_bitwise(args, folder, method, network, first, weight, act)
+                rows += measure(args, network, model, f"{network} {weight}/{act} {method}")
     return rows
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model")
-    parser.add_argument("--bitwise", action="store_true")
+    parser.add_argument("--bitwise", choices=("lq", "dorefa"), nargs="*")
     parser.add_argument("--network", choices=sorted(NETWORKS), default="resnet20")
     parser.add_argument("--batch", type=int, nargs="+")
     parser.add_argument("--threads", type=int, nargs="+")
@@ -284,17 +286,19 @@ def main():
         print(json.dumps(time_ort(args.network, not args.float, args.batch[0], args.threads[0], args.seconds)))
         return
 
-    if (args.model is None) != args.bitwise:
+    bitwise = args.bitwise is not None
+    if (args.model is None) != bitwise:
         parser.error("expected --model or --bitwise")
-    args.float = args.float or args.bitwise
-    args.batch = args.batch or ([1] if args.bitwise else [1, 128])
-    args.threads = args.threads or ([1] if args.bitwise else [1, 2])
+    args.bitwise = args.bitwise or ["lq"]
+    args.float = args.float or bitwise
+    args.batch = args.batch or ([1] if bitwise else [1, 128])
+    args.threads = args.threads or ([1] if bitwise else [1, 2])
 
     kind = "float" if args.float else "int8 QDQ"
-    what = "networks of few bits" if args.bitwise else args.model
+    what = "networks of few bits" if bitwise else args.model
     print(f"nibble ({what}) and ONNX Runtime {ort.__version__} {kind}, images/s")
-    print(f"{'network':14}{'batch':>6}{'threads':>9}{'nibble':>10}{'onnxruntime':>13}{'ratio':>8}")
-    rows = measure_bitwise(args) if args.bitwise else measure(args, args.network, args.model, args.network)
+    print(f"{'network':21}{'batch':>6}{'threads':>9}{'nibble':>10}{'onnxruntime':>13}{'ratio':>8}")
+    rows = measure_bitwise(args) if bitwise else measure(args, args.network, args.model, args.network)
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump({"kind": kind, "rows": rows, "onnx": onnx.__version__,

@@ -33,12 +33,12 @@ struct ClampedNorm {
   }
   bool wants_residual() const { return residual.defined() && residual.requires_grad(); }
   /// Of x, gamma, beta and the residual, from g and its sums.
-  Grads gradients(const Tensor& g, const Products& sums) const {
+  Grads gradients(const Tensor& g, const ChannelProducts& sums) const {
     Tensor dx, dgamma, dbeta;
     if (gamma.requires_grad()) dgamma = to_tensor(sums.product, batch.inverse);
     if (beta.requires_grad()) dbeta = to_tensor(sums.total, {});
     if (x.requires_grad())
-      dx = train_input_gradient(x, g, gamma, batch.mean, batch.inverse, sums, blocks,
+      dx = train_input_gradient(x, g, gamma, batch.mean, batch.inverse, sums,
                                 wants_residual() ? Tensor::empty_like(g) : g);
     return {dx, dgamma, dbeta, wants_residual() ? g : Tensor()};
   }
@@ -56,13 +56,13 @@ ClampedNorm clamped_norm(const Tensor& x, const Tensor& gamma, const Tensor& bet
                          const Tensor& residual, float most) {
   check_all(x, gamma, beta, state, residual);
   const RowBlocks blocks(x.shape());
-  return {x, gamma, beta, residual, most, blocks, statistics_of(x, gamma, beta, state, blocks)};
+  return {x, gamma, beta, residual, most, blocks, statistics_of(x, gamma, beta, state)};
 }
 
 /// The sums of ClampedNorm for the gradient of what `then` makes of y, which is computed again rather than kept, and in
 /// `parts` the sums of `then`, stretch by stretch.
-Products sum_through(const ClampedNorm& norm, const ElementwiseOp& then, const Tensor& dy, const Tensor& g,
-                     std::vector<double>& parts) {
+ChannelProducts sum_through(const ClampedNorm& norm, const ElementwiseOp& then, const Tensor& dy, const Tensor& g,
+                            std::vector<double>& parts) {
   const RowBlocks& blocks = norm.blocks;
   const float* from = values(dy);
   float* passed = g.mutable_data<float>().data();
@@ -78,8 +78,8 @@ Products sum_through(const ClampedNorm& norm, const ElementwiseOp& then, const T
 }
 
 /// The same for the gradients of both, y and what `also` makes of it. Either may be undefined.
-Products sum_both(const ClampedNorm& norm, const ElementwiseOp& also, const Tensor& y, const Tensor& dy,
-                  const Tensor& dother, const Tensor& g, std::vector<double>& parts) {
+ChannelProducts sum_both(const ClampedNorm& norm, const ElementwiseOp& also, const Tensor& y, const Tensor& dy,
+                         const Tensor& dother, const Tensor& g, std::vector<double>& parts) {
   const elementwise::Kernels& kernels = elementwise::kernels();
   const float *out = values(y), *one = dy.defined() ? values(dy) : nullptr,
               *other = dother.defined() ? values(dother) : nullptr;
@@ -121,7 +121,7 @@ Tensor batch_norm_clamp_train(const Tensor& x, const Tensor& gamma, const Tensor
     const Tensor g = reuse(dy);
     const float *out = values(kept), *from = values(dy);
     float* passed = g.mutable_data<float>().data();
-    const Products sums =
+    const ChannelProducts sums =
         sum_products(norm.blocks, [&](int64_t, int64_t at, int64_t rows, float* total, float* product) {
           norm.sum(at, rows, out + at, from + at, passed + at, total, product);
         });

@@ -2,8 +2,6 @@
 
 #include <cmath>
 
-#include "core/kernels/elementwise/dispatch.h"
-
 namespace nibble::batch_statistics {
 namespace {
 
@@ -12,43 +10,7 @@ void check_vector(const char* op, const char* what, const Tensor& t, const Tenso
                x.dim(-1), " f32 elements, got ", name_of(t.dtype()), t.shape(), " (input ", x.shape(), ")");
 }
 
-/// Mean and sum of squared deviations of every channel: those of the blocks, combined in order in double precision.
-struct Moments {
-  std::vector<double> mean, squares;
-};
-
-Moments moments_of(const Tensor& x, const RowBlocks& blocks) {
-  const int64_t channels = blocks.channels;
-  const elementwise::Kernels& kernels = elementwise::kernels();
-  const Tensor partial = Tensor::empty({blocks.count(), 3, channels});
-  float* parts = partial.mutable_data<float>().data();
-  blocks.each([&](int64_t block, int64_t at, int64_t rows) {
-    float* to = parts + block * 3 * channels;
-    kernels.moments(values(x) + at, rows, channels, to, to + channels, to + 2 * channels);
-  });
-  Moments total{std::vector<double>(static_cast<size_t>(channels)), std::vector<double>(static_cast<size_t>(channels))};
-  double *mean = total.mean.data(), *squares = total.squares.data();
-  parallel_for(0, channels, row_grain(blocks.count() * 4), [&](int64_t lo, int64_t hi) {
-    for (int64_t block = 0; block < blocks.count(); ++block) {
-      const float *center = parts + block * 3 * channels, *residual = center + channels;
-      const auto rows = static_cast<double>(blocks.rows_in(block));
-      for (int64_t c = lo; c < hi; ++c) mean[c] += rows * center[c] + residual[c];
-    }
-    for (int64_t c = lo; c < hi; ++c) mean[c] /= static_cast<double>(blocks.rows);
-    // Moved from the block's centre to the mean of all: sum (x-m)^2 = sum (x-c)^2 + 2 (c-m) sum (x-c) + n (c-m)^2.
-    for (int64_t block = 0; block < blocks.count(); ++block) {
-      const float *center = parts + block * 3 * channels, *residual = center + channels, *square = residual + channels;
-      const auto rows = static_cast<double>(blocks.rows_in(block));
-      for (int64_t c = lo; c < hi; ++c) {
-        const double shift = center[c] - mean[c];
-        squares[c] += square[c] + shift * (2 * residual[c] + rows * shift);
-      }
-    }
-  });
-  return total;
-}
-
-void update(const BatchNormState& state, const Moments& moments, int64_t rows) {
+void update(const BatchNormState& state, const ChannelMoments& moments, int64_t rows) {
   const double keep = state.momentum;
   const auto mean = state.mean.mutable_data<float>(), variance = state.variance.mutable_data<float>();
   for (size_t c = 0; c < mean.size(); ++c) {
@@ -97,21 +59,21 @@ Tensor to_tensor(const std::vector<double>& from, const Tensor& factor) {
   return to;
 }
 
-Batch statistics_of(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state,
-                    const RowBlocks& blocks) {
-  NIBBLE_CHECK(blocks.rows >= 2, "batch_norm: training needs at least 2 values per channel, input is ", x.shape());
-  const Moments moments = moments_of(x, blocks);
-  update(state, moments, blocks.rows);
+Batch statistics_of(const Tensor& x, const Tensor& gamma, const Tensor& beta, const BatchNormState& state) {
+  const int64_t rows = x.numel() / x.dim(-1);
+  NIBBLE_CHECK(rows >= 2, "batch_norm: training needs at least 2 values per channel, input is ", x.shape());
+  const ChannelMoments moments = channel_moments(x);
+  update(state, moments, rows);
   std::vector<double> biased = moments.squares;
-  for (double& v : biased) v /= static_cast<double>(blocks.rows);
+  for (double& v : biased) v /= static_cast<double>(rows);
   const std::vector<double> deviation = inverse_of(biased, state.epsilon);
   return {affine_of(gamma, beta, moments.mean, deviation), to_tensor(moments.mean, {}), to_tensor(deviation, {})};
 }
 
 Tensor train_input_gradient(const Tensor& x, const Tensor& dy, const Tensor& gamma, const Tensor& mean,
-                            const Tensor& inverse, const Products& sums, const RowBlocks& blocks, const Tensor& dx) {
-  const auto channels = static_cast<size_t>(blocks.channels);
-  const auto rows = static_cast<double>(blocks.rows);
+                            const Tensor& inverse, const ChannelProducts& sums, const Tensor& dx) {
+  const size_t channels = sums.total.size();
+  const double rows = static_cast<double>(x.numel()) / static_cast<double>(channels);
   std::vector<float> factor(channels), shift(channels), slope(channels);
   for (size_t c = 0; c < channels; ++c) {
     const double r = values(inverse)[c], a = (gamma.defined() ? values(gamma)[c] : 1.0) * r;
@@ -119,13 +81,7 @@ Tensor train_input_gradient(const Tensor& x, const Tensor& dy, const Tensor& gam
     shift[c] = static_cast<float>(a * sums.total[c] / rows);
     slope[c] = static_cast<float>(a * r * r * sums.product[c] / rows);
   }
-  const elementwise::Kernels& kernels = elementwise::kernels();
-  const float *in = values(x), *grad = values(dy);
-  float* to = dx.mutable_data<float>().data();
-  blocks.each([&](int64_t, int64_t at, int64_t count) {
-    kernels.correct(in + at, grad + at, count, blocks.channels, values(mean), factor.data(), shift.data(), slope.data(),
-                    to + at);
-  });
+  channel_correct(x, dy, {mean.data<float>(), factor, shift, slope}, dx);
   return dx;
 }
 

@@ -22,7 +22,12 @@ struct RowBlocks {
   /// body(block, offset of its first element, its rows), from several threads.
   template <class Body>
   void each(const Body& body) const {
-    parallel_for(0, count(), std::max<int64_t>(1, kElementGrain / elements()), [&](int64_t lo, int64_t hi) {
+    each(0, count(), body);
+  }
+  /// The same for blocks [first, end) alone.
+  template <class Body>
+  void each(int64_t first, int64_t end, const Body& body) const {
+    parallel_for(first, end, std::max<int64_t>(1, kElementGrain / elements()), [&](int64_t lo, int64_t hi) {
       for (int64_t block = lo; block < hi; ++block) body(block, block * elements(), rows_in(block));
     });
   }
