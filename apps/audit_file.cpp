@@ -7,6 +7,7 @@
 #include "core/safetensors.h"
 #include "layers/packed.h"
 #include "layers/weight_slot.h"
+#include "quant/lowering/lowered_layer.h"
 
 namespace nibble {
 namespace {
@@ -21,6 +22,16 @@ int64_t header_length(const std::string& path) {
                " bytes");
   std::memcpy(&length, bytes.data(), sizeof length);
   return static_cast<int64_t>(length);
+}
+
+/// Counts a weight that the file holds as codes.
+void add_codes(FileAudit& audit, const std::string& node, int64_t count, int bits, int64_t found) {
+  const int64_t expected = packed_bytes(count, bits);
+  audit.packed_weights += count;
+  audit.code_bytes += expected;
+  if (found != expected)
+    audit.complaints.push_back(concat_text("expected ", expected, " bytes for the ", count, " weights of '", node,
+                                           "' at ", bits, " bits, found ", found));
 }
 
 /// Nothing for a layer without a quantized weight, and for one with a broken quantizer, of which audit() tells.
@@ -47,22 +58,24 @@ FileAudit audit_file(const std::string& path, const Graph& graph) {
     audit.complaints.push_back(concat_text("expected ", audit.header_bytes, " + ", audit.tensor_bytes,
                                            " bytes for header and tensors, found ", audit.bytes));
   for (const Node& node : graph.nodes()) {
+    if (const auto* lowered = dynamic_cast<const LoweredLayer*>(node.layer.get())) {
+      const std::optional<CodedWeight> weight = lowered->coded_weight();
+      const Tensor* codes = file.find(node.name + ".weight");
+      if (weight)
+        add_codes(audit, node.name, weight->window.weight_shape().numel(), weight->bits,
+                  codes == nullptr ? 0 : static_cast<int64_t>(codes->bytes()));
+      continue;
+    }
     const std::optional<GemmForm> gemm = quantized_gemm(node);
     if (!gemm) continue;
     const int64_t count = gemm->weight.numel();
     const int bits = packed_bits(gemm->weight_grid);
-    const int64_t expected = packed_bytes(count, bits);
-    const Tensor* codes = file.find(node.name + ".weight.codes");
-    if (codes == nullptr) {
-      audit.quantized_weights += count;
-      audit.packed_size += expected;
+    if (const Tensor* codes = file.find(node.name + ".weight.codes")) {
+      add_codes(audit, node.name, count, bits, static_cast<int64_t>(codes->bytes()));
       continue;
     }
-    audit.packed_weights += count;
-    audit.code_bytes += expected;
-    if (static_cast<int64_t>(codes->bytes()) != expected)
-      audit.complaints.push_back(concat_text("expected ", expected, " bytes for the ", count, " weights of '",
-                                             node.name, "' at ", bits, " bits, found ", codes->bytes()));
+    audit.quantized_weights += count;
+    audit.packed_size += packed_bytes(count, bits);
   }
   return audit;
 }

@@ -1,32 +1,15 @@
 #include "quant/audit.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "layers/packed.h"
 #include "layers/weight_slot.h"
+#include "quant/finite_state.h"
 #include "quant/promises.h"
 
 namespace nibble {
 
 namespace {
-
-class FiniteState final : public StateVisitor {
- public:
-  Complaints complaints;
-
- private:
-  void on_param(const std::string& name, Tensor& tensor, const ParamTraits&) override { check(name, tensor); }
-  void on_buffer(const std::string& name, Tensor& tensor) override { check(name, tensor); }
-  void check(const std::string& name, const Tensor& tensor) {
-    if (!tensor.defined() || tensor.dtype() != DType::f32) return;
-    const auto values = tensor.data<float>();
-    const auto bad = std::ranges::find_if(values, [](float v) { return !std::isfinite(v); });
-    if (bad != values.end())
-      complaints.push_back(
-          concat_text("expected finite numbers in state '", name, "', found ", *bad, " at ", bad - values.begin()));
-  }
-};
 
 /// Adds what `check` returns, or the message of the Error that it throws.
 template <class Check>

@@ -1,4 +1,5 @@
-#include <filesystem>
+#include <algorithm>
+#include <iterator>
 #include <ostream>
 
 #include "apps/audit_file.h"
@@ -6,6 +7,7 @@
 #include "apps/run_directory.h"
 #include "apps/trained_model.h"
 #include "quant/audit.h"
+#include "quant/lowered_facts.h"
 
 namespace nibble {
 namespace {
@@ -53,6 +55,7 @@ Report audit_checkpoint(const std::string& path) {
   try {
     const TrainedModel model = load_trained(path);
     report.lines = audit(model.graph);
+    std::ranges::move(audit_lowered(model.graph), std::back_inserter(report.lines));
     report.file = audit_file(path, model.graph);
     if (report.lines.empty()) report.file.complaints.emplace_back("expected a quantized network, found one in float");
   } catch (const UsageError&) {
@@ -94,7 +97,10 @@ Command audit_command() {
       "ternary weights are -a, 0, a (elq: stored like that), inq weights 0 or signed powers of two, affine ranges "
       "hold\n"
       "0, learned steps and bases are positive and were set. The file is as long as its header and tensors say; of a\n"
-      "packed one (nibble pack), weights take bits times count. Exit code 1 where something fails.";
+      "packed or lowered one (nibble pack, nibble lower), weights take bits times count. Of a lowered network there is "
+      "a\n"
+      "line for each weight that is kept as codes, and for each layer that writes codes. Exit code 1 where something "
+      "fails.";
   spec.options = {{"--best", "", "the run's best checkpoint instead of the last", "", false}, option::json()};
   return {spec, run_audit};
 }

@@ -12,6 +12,7 @@
 #include "layers/checkpoint.h"
 #include "layers/describe.h"
 #include "layers/model.h"
+#include "quant/lowered_facts.h"
 #include "quant/policy.h"
 
 namespace nibble {
@@ -136,7 +137,9 @@ Json table_json(const std::vector<NodeInfo>& nodes) {
 }
 
 int run_inspect(const Arguments& args, Console& console) {
-  const auto nodes = describe(graph_of(args.positional()[0], args.all("--set")));
+  const Graph graph = graph_of(args.positional()[0], args.all("--set"));
+  std::vector<NodeInfo> nodes = describe(graph);
+  describe_lowered(graph, nodes);
   if (args.has("--json")) {
     console.out << json_text(table_json(nodes));
   } else {

@@ -1,7 +1,7 @@
 #include <vector>
 
 #include "core/kernels/elementwise/dispatch.h"
-#include "core/ops.h"
+#include "core/ops/banded_max_pool.h"
 #include "core/ops/map.h"
 
 namespace nibble {
@@ -26,22 +26,26 @@ struct Plan {
   int64_t out_plane() const { return h.out * w.out * channels; }
 };
 
-Axis make_axis(const char* op, const Tensor& x, int64_t n, int kernel, int stride, int before, int after, bool ceil) {
+Axis make_axis(const char* op, const Shape& x, int64_t n, int kernel, int stride, int before, int after, bool ceil) {
   NIBBLE_CHECK(kernel >= 1 && stride >= 1, op, ": kernel and stride must be at least 1, got ", kernel, " and ", stride);
   NIBBLE_CHECK(before >= 0 && after >= 0 && before < kernel && after < kernel, op,
                ": padding must be at least 0 and smaller than the kernel ", kernel, ", got ", before, " and ", after);
   const int64_t room = n + before + after - kernel;
   NIBBLE_CHECK(n >= 1 && room >= 0, op, ": a window of ", kernel, " pixels does not fit into ", n, " padded by ",
-               before, " and ", after, " (input ", x.shape(), ")");
+               before, " and ", after, " (input ", x, ")");
   int64_t out = (ceil ? room + stride - 1 : room) / stride + 1;
   if (ceil && (out - 1) * stride - before >= n) --out;
   return {n, out, kernel, stride, before, after};
 }
 
+Plan make_plan(const char* op, const Shape& x, const PoolGeometry& g) {
+  return {make_axis(op, x, x[1], g.kernel_h, g.stride_h, g.pad.top, g.pad.bottom, g.ceil_mode),
+          make_axis(op, x, x[2], g.kernel_w, g.stride_w, g.pad.left, g.pad.right, g.ceil_mode), x[0], x[3]};
+}
+
 Plan make_plan(const char* op, const Tensor& x, const PoolGeometry& g) {
   check_nhwc(op, x);
-  return {make_axis(op, x, x.dim(1), g.kernel_h, g.stride_h, g.pad.top, g.pad.bottom, g.ceil_mode),
-          make_axis(op, x, x.dim(2), g.kernel_w, g.stride_w, g.pad.left, g.pad.right, g.ceil_mode), x.dim(0), x.dim(3)};
+  return make_plan(op, x.shape(), g);
 }
 
 /// body(output offset, row of the output, column) for every window of the images in [lo, hi).
@@ -90,6 +94,21 @@ float divisor(const Plan& p, bool count_padding, int64_t i, int64_t j) {
   return static_cast<float>(pixels);
 }
 
+/// Row i of the largest values of an image of which the rows from `first` on lie at x.
+void largest_of_row(const Plan& p, const float* x, int64_t first, int64_t i, std::vector<int64_t>& pixels, float* y) {
+  const auto largest = elementwise::kernels().largest;
+  const int64_t before = first * p.w.in * p.channels;
+  pixels.resize(static_cast<size_t>(p.h.kernel * p.w.kernel));
+  for (int64_t j = 0; j < p.w.out; ++j) {
+    int64_t count = 0;
+    each_pixel(p, i, j, [&](int64_t pixel) { pixels[static_cast<size_t>(count++)] = pixel - before; });
+    largest(x, pixels.data(), count, p.channels, y + j * p.channels);
+  }
+}
+
+/// What a window of `kernel` rows costs, for sharing rows among threads.
+int64_t pooled_row_grain(const Plan& p) { return row_grain(p.h.kernel * p.w.in * p.channels); }
+
 }  // namespace
 
 Tensor max_pool(const Tensor& x, const PoolGeometry& geometry) {
@@ -98,17 +117,11 @@ Tensor max_pool(const Tensor& x, const PoolGeometry& geometry) {
   Tensor y = Tensor::empty({p.images, p.h.out, p.w.out, p.channels});
   const float* from = x.data<float>().data();
   float* to = y.mutable_data<float>().data();
-  const auto largest = elementwise::kernels().largest;
   const int64_t out_row = p.w.out * p.channels;
-  parallel_for(0, p.images * p.h.out, row_grain(p.h.kernel * p.w.in * p.channels), [=, &p](int64_t lo, int64_t hi) {
-    std::vector<int64_t> pixels(static_cast<size_t>(p.h.kernel * p.w.kernel));
+  parallel_for(0, p.images * p.h.out, pooled_row_grain(p), [=, &p](int64_t lo, int64_t hi) {
+    std::vector<int64_t> pixels;
     for (int64_t row = lo; row < hi; ++row)
-      for (int64_t j = 0; j < p.w.out; ++j) {
-        int64_t count = 0;
-        each_pixel(p, row % p.h.out, j, [&](int64_t pixel) { pixels[static_cast<size_t>(count++)] = pixel; });
-        largest(from + row / p.h.out * p.in_plane(), pixels.data(), count, p.channels,
-                to + row * out_row + j * p.channels);
-      }
+      largest_of_row(p, from + row / p.h.out * p.in_plane(), 0, row % p.h.out, pixels, to + row * out_row);
   });
   return record("max_pool", y, {x}, [p, x](const Tensor& dy) -> Grads {
     Tensor dx = Tensor::empty(x.shape());
@@ -127,6 +140,40 @@ Tensor max_pool(const Tensor& x, const PoolGeometry& geometry) {
     });
     return {dx};
   });
+}
+
+BandedMaxPool::BandedMaxPool(const Shape& images, const PoolGeometry& geometry) : images_(images), geometry_(geometry) {
+  NIBBLE_CHECK(images.rank() == 4, "max_pool: expects (N, H, W, C), got ", images);
+  const Plan p = make_plan("max_pool", images, geometry);
+  out_ = {p.images, p.h.out, p.w.out, p.channels};
+}
+
+void BandedMaxPool::run(const Rows& rows, const Tensor& y) const {
+  const Plan p = make_plan("max_pool", images_, geometry_);
+  constexpr int64_t kCacheValues = 96 * 1024;  // of a core
+  const int64_t in_row = p.w.in * p.channels, out_row = p.w.out * p.channels;
+  const int64_t fit = std::max(p.h.kernel, threads() * kCacheValues / in_row);
+  const int64_t step = (fit - p.h.kernel) / p.h.stride + 1;  // rows of the output from one band
+  const Tensor band = Tensor::empty({std::min(p.h.in, (step - 1) * p.h.stride + p.h.kernel), p.w.in, p.channels});
+  float* const held = band.mutable_data<float>().data();
+  float* const to = y.mutable_data<float>().data();
+  for (int64_t image = 0; image < p.images; ++image) {
+    int64_t held_first = 0, held_last = 0;
+    for (int64_t i = 0; i < p.h.out; i += step) {
+      const int64_t end = std::min(p.h.out, i + step), first = p.h.first(i), last = p.h.last(end - 1);
+      const int64_t begin = std::max(first, held_last);  // what comes before, the band before has had, too
+      std::copy(held + (std::min(first, held_last) - held_first) * in_row, held + (held_last - held_first) * in_row,
+                held);
+      if (begin < last) rows(image, begin, last - begin, held + (begin - first) * in_row);
+      parallel_for(i, end, pooled_row_grain(p), [&](int64_t lo, int64_t hi) {
+        std::vector<int64_t> pixels;
+        for (int64_t row = lo; row < hi; ++row)
+          largest_of_row(p, held, first, row, pixels, to + (image * p.h.out + row) * out_row);
+      });
+      held_first = first;
+      held_last = std::max(begin, last);
+    }
+  }
 }
 
 Tensor avg_pool(const Tensor& x, const PoolGeometry& geometry) {

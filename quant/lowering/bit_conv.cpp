@@ -101,7 +101,7 @@ BitConvLayer::BitConvLayer(const Options& options) : options_(options) {
   o.coding.check();
   o.input.check();
   o.check("bit_conv");
-  o.reals.check("bit_conv", o.real);
+  o.reals.check("bit_conv", o.real, o.linear);
   check_levels(o);
   if (!o.real && o.rounds)
     NIBBLE_CHECK(o.coding.uniform() && o.coding.unit == 1 && o.lo <= o.hi && o.hi <= o.coding.highest(),
@@ -201,13 +201,14 @@ Tensor BitConvLayer::compute(Inputs in) {
   } else {
     run_plan(*plan_for(pad), x, y, o.reals.adds ? term.data<float>().data() : nullptr);
   }
-  return o.linear ? y.view({n, o.out}) : y;
+  return o.linear ? y.view({n, o.out}) : o.reals.pooled(y);
 }
 
 std::string BitConvLayer::signature() const {
   const Options& o = options_;
   return concat_text(o.engine == "float" ? "float" : describe(), ", ", o.rule, ", ", o.w_bits, "x", o.a_bits, " bits, ",
-                     o.text(), o.real ? ", reals" : "", o.reals.adds ? " and a term" : "");
+                     o.text(), o.real ? ", reals" : "", o.reals.adds ? " and a term" : "",
+                     o.reals.pools ? ", pooled" : "");
 }
 
 int64_t BitConvLayer::plan_bytes() const {

@@ -56,6 +56,7 @@ class BitConvLayer final : public LoweredLayer {
   void after_load() override;
   Json config() const override { return written_options(options_, {"in", "out"}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
+  std::optional<CodedWeight> coded_weight() const override { return {{state_.weight, options_, options_.w_bits}}; }
   std::string engine() const override { return options_.engine; }
   Shape term_shape(const Shape& input) const override { return options_.term_shape(input, options_.reals.adds); }
   /// The window, channels and kernel.

@@ -86,9 +86,8 @@ bool Lowering::close_gemm(const Node& node, const GemmForm& gemm, const Chain& c
 }
 
 bool Lowering::close_pooled(const Node& node, const GemmForm& gemm, const Chain& chain) {
-  const Node* pool = view_.sole_reader(chain.empty() ? node.name : chain.back()->name);
-  if (pool == nullptr || !view_.facts(*pool).window || view_.facts(*pool).window->mean || view_.facts(*pool).move)
-    return false;
+  const Node* pool = max_pool_of(chain.empty() ? node : *chain.back());
+  if (pool == nullptr) return false;
   const Chain behind = view_.pointwise_after(*pool);
   const std::optional<Closing> closing = view_.any_closing(behind.empty() ? *pool : *behind.back());
   if (!closing || closing->behind_join || !std::ranges::is_sorted(closing->coding.ascending())) return false;
@@ -136,8 +135,13 @@ bool Lowering::open_gemm(const Node& node, const GemmForm& gemm, const Chain& ch
       map.then(*view_.facts(*behind[0]).pointwise);
       taken.push_back(behind[0]);
     }
-    const Chain all = joined(node, taken, nullptr);
-    const GemmSite site{gemm, *in.coding, map, std::nullopt, Real{}, fixed_, sum != nullptr};
+    Chain all = joined(node, taken, nullptr);
+    GemmSite site{gemm, *in.coding, map, std::nullopt, Real{}, fixed_, sum != nullptr};
+    const Node* pool = sum == nullptr && gemm.weight.rank() == 4 ? max_pool_of(*all.back()) : nullptr;
+    if (pool != nullptr) {
+      site.pool = view_.facts(*pool).window;
+      all.push_back(pool);
+    }
     const Built built = build_gemm(site, node, all.back()->name);
     std::vector<std::string> inputs{in.codes};
     if (sum != nullptr) inputs.push_back(real(sum->inputs[sum->inputs[0] == last.name ? 1 : 0]));
@@ -148,6 +152,13 @@ bool Lowering::open_gemm(const Node& node, const GemmForm& gemm, const Chain& ch
     if (std::ranges::find(refusals, error.what()) == refusals.end()) refusals.emplace_back(error.what());
     return false;
   }
+}
+
+const Node* Lowering::max_pool_of(const Node& node) const {
+  const Node* pool = view_.sole_reader(node.name);
+  if (pool == nullptr) return nullptr;
+  const Facts& facts = view_.facts(*pool);
+  return facts.window && !facts.window->mean && !facts.window->global && !facts.move ? pool : nullptr;
 }
 
 const Node* Lowering::sum_of_two(const Node& term) const {

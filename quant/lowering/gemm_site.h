@@ -17,6 +17,7 @@ struct GemmSite {
   Grid out_grid = Real{};     ///< of the closing quantizer
   bool fixed = true;          ///< the epilogue of codes
   bool adds = false;          ///< a real output: another term is added between the map and its bounds
+  std::optional<WindowForm> pool = std::nullopt;  ///< a real output: max-pooling behind all that
 };
 
 }  // namespace nibble

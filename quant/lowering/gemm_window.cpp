@@ -53,6 +53,17 @@ Shape GemmWindow::term_shape(const Shape& input, bool adds) const {
   return output(input[0], input[1], input[2], padding(input[1], input[2]));
 }
 
+bool GemmWindow::overlaps(const Padding& border) const {
+  const int tall = (kernel.h - 1) * dilation.h + 1, wide = (kernel.w - 1) * dilation.w + 1;
+  return std::max(border.top, border.bottom) < tall && std::max(border.left, border.right) < wide;
+}
+
+GemmWindow::Rows GemmWindow::rows_read(int64_t first, int64_t count, int64_t h, const Padding& border) const {
+  const int64_t from = first * stride.h - border.top, tall = int64_t{kernel.h - 1} * dilation.h + 1;
+  const int64_t to = from + (count - 1) * stride.h + tall, begin = std::max<int64_t>(0, from), end = std::min(h, to);
+  return {begin, end - begin, {static_cast<int>(begin - from), static_cast<int>(to - end), border.left, border.right}};
+}
+
 std::string GemmWindow::text() const {
   const Padding& p = pad.pixels;
   return concat_text(kernel.h, "x", kernel.w, " ", in, " to ", out, " channels, stride ", stride.h, "x", stride.w,

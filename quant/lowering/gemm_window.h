@@ -33,6 +33,15 @@ struct GemmWindow {
   Shape output(int64_t n, int64_t h, int64_t w, const Padding& border) const;
   /// That of what is added to the output for an input of this shape; empty if nothing is.
   Shape term_shape(const Shape& input, bool adds) const;
+  /// Whether every window covers a pixel of the image, whatever its extent.
+  bool overlaps(const Padding& border) const;
+  /// The rows of an image of height h that `count` rows of the output from `first` on are made of, and what of the
+  /// border lies around them. The windows must overlap the image.
+  struct Rows {
+    int64_t first, count;
+    Padding pad;
+  };
+  Rows rows_read(int64_t first, int64_t count, int64_t h, const Padding& border) const;
   /// "3x3 16 to 32 channels, stride 2x2, groups 1, pad 1/1/1/1, dilation 1x1".
   std::string text() const;
 };

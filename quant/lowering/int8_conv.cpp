@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/ops/banded_max_pool.h"
 #include "layers/packed.h"
 
 namespace nibble {
@@ -46,7 +47,7 @@ Int8ConvLayer::Int8ConvLayer(const Options& options) : options_(options) {
   const Options& o = options;
   check_uniform("int8_conv", o.coding);
   o.check("int8_conv");
-  o.reals.check("int8_conv", o.real);
+  o.reals.check("int8_conv", o.real, o.linear);
   NIBBLE_CHECK(o.coding.unit == 1 && o.lo <= o.hi && o.hi <= o.coding.highest(),
                "int8_conv: expected lo <= hi <= ", o.coding.highest(), " and unit 1, got lo ", o.lo, ", hi ", o.hi,
                ", unit ", o.coding.unit);
@@ -163,6 +164,7 @@ Tensor Int8ConvLayer::compute(Inputs in) {
                rows ? "(N, " : "(N, H, W, ", o.in, "), got ", x.shape());
   const int64_t n = x.dim(0), h = rows ? 1 : x.dim(1), w = rows ? 1 : x.dim(2);
   const Padding pad = o.padding(h, w);
+  if (o.reals.pools && float_ == nullptr && o.overlaps(pad)) return compute_bands(x, o.output(n, h, w, pad), pad);
   const Tensor y = new_output(*this, o.output(n, h, w, pad), o.real ? DType::f32 : DType::u8);
   const Tensor term = o.reals.adds ? in[1] : Tensor();
   if (o.reals.adds) check_term(*this, term, rows ? Shape{n, o.out} : y.shape());
@@ -172,13 +174,31 @@ Tensor Int8ConvLayer::compute(Inputs in) {
   } else {
     run_plan(*plan_for(pad), x.view({n, h, w, o.in}), y, o.reals.adds ? term.data<float>().data() : nullptr);
   }
-  return rows ? y.view({n, o.out}) : y;
+  return rows ? y.view({n, o.out}) : o.reals.pooled(y);
+}
+
+Tensor Int8ConvLayer::compute_bands(const Tensor& x, const Shape& whole, const Padding& pad) {
+  const Options& o = options_;
+  check_output(*this, whole);
+  const BandedMaxPool pool(whole, o.reals.window.on(whole));
+  const Tensor y = new_output(*this, pool.output_shape(), DType::f32);
+  const int64_t h = x.dim(1), w = x.dim(2), row = w * o.in;
+  pool.run(
+      [&](int64_t image, int64_t first, int64_t count, float* to) {
+        const GemmWindow::Rows read = o.rows_read(first, count, h, pad);
+        const auto plan = plan_for(read.pad);
+        const Tensor scratch = Tensor::empty({plan->scratch_bytes(read.count, w, 1) * threads()}, DType::u8);
+        plan->run(x.data<uint8_t>().data() + (image * h + read.first) * row, 1, read.count, w, to,
+                  {scratch.raw(), scratch.bytes()});
+      },
+      y);
+  return y;
 }
 
 std::string Int8ConvLayer::signature() const {
   const Options& o = options_;
   return concat_text(o.engine == "float" ? "float" : describe(), ", ", o.text(), o.real ? ", reals" : "",
-                     o.reals.adds ? " and a term" : "");
+                     o.reals.adds ? " and a term" : "", o.reals.pools ? ", pooled" : "");
 }
 
 int64_t Int8ConvLayer::plan_bytes() const {

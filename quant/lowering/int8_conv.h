@@ -48,6 +48,7 @@ class Int8ConvLayer final : public LoweredLayer {
   void after_load() override;
   Json config() const override { return written_options(options_, {"in", "out"}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
+  std::optional<CodedWeight> coded_weight() const override { return {{state_.weight, options_, options_.bits}}; }
 
   std::string engine() const override { return options_.engine; }
   Shape term_shape(const Shape& input) const override { return options_.term_shape(input, options_.reals.adds); }
@@ -63,6 +64,8 @@ class Int8ConvLayer final : public LoweredLayer {
 
  private:
   Tensor compute(Inputs in) override;
+  /// With pooling behind the convolution, whose whole output, (N, OH, OW, out), never is in memory.
+  Tensor compute_bands(const Tensor& x, const Shape& whole, const Padding& pad);
   bool fixed_codes() const { return options_.epilogue == "fixed" && !options_.real; }
   int8::Int8ConvSpec spec(const Padding& pad) const;
   /// The plan for a border: one for all inputs unless the border depends on them.

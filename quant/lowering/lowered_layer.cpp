@@ -59,10 +59,14 @@ void check_uniform(const char* who, const Coding& coding) {
   NIBBLE_CHECK(coding.uniform(), who, ": expected codes of equally spaced levels, the coding has a basis");
 }
 
-Tensor new_output(const Layer& layer, const Shape& shape, DType type) {
+void check_output(const Layer& layer, const Shape& shape) {
   const int64_t samples = shape.rank() > 0 ? std::max<int64_t>(1, shape[0]) : 1;
   NIBBLE_CHECK(shape.numel() / samples <= kMostActivations, layer.type(), ": an output ", shape, " has more than the ",
                kMostActivations, " values per sample that are accepted");
+}
+
+Tensor new_output(const Layer& layer, const Shape& shape, DType type) {
+  check_output(layer, shape);
   return Tensor::empty(shape, type);
 }
 

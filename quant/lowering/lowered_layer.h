@@ -6,8 +6,16 @@
 
 #include "layers/layer.h"
 #include "quant/lowering/coding.h"
+#include "quant/lowering/gemm_window.h"
 
 namespace nibble {
+
+/// A weight that a lowered layer keeps as codes, packed at `bits` bits each (layers/packed.h).
+struct CodedWeight {
+  Tensor codes;
+  GemmWindow window;
+  int bits = 8;
+};
 
 /// A layer of a network that was lowered: it reads and writes codes (u8) where its neighbours do, and cannot be
 /// trained. Its state is read-only buffers; what it works out of them it works out once, so that several threads may
@@ -26,6 +34,7 @@ class LoweredLayer : public Layer {
   /// The shape of the second input, values (f32), for a first of this shape; empty: there is one input, or all are
   /// alike.
   virtual Shape term_shape(const Shape& /*input*/) const { return {}; }
+  virtual std::optional<CodedWeight> coded_weight() const { return std::nullopt; }
   /// Memory that it takes besides tensors: what its state was packed into.
   virtual int64_t plan_bytes() const { return 0; }
   /// By how much more than half a step, in codes, the layer's arithmetic as it is defined may miss the exact value.
@@ -61,8 +70,10 @@ void check_uniform(const char* who, const Coding& coding);
 
 /// More values than one image has anywhere in a network.
 inline constexpr int64_t kMostActivations = int64_t{1} << 26;
-/// Space for a layer's output, the samples along the first axis. Throws Error above kMostActivations per sample:
-/// paddings and channels of a hostile file must not exhaust the memory.
+/// Throws Error if an output of this shape, the samples along the first axis, has more values per sample: paddings and
+/// channels of a hostile file must not exhaust the memory.
+void check_output(const Layer& layer, const Shape& shape);
+/// Space for a layer's output, which is checked.
 Tensor new_output(const Layer& layer, const Shape& shape, DType type = DType::u8);
 
 /// A zeroed buffer for a lowered layer's state. Throws Error above 2^28 elements, or where a file that is being

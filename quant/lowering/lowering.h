@@ -44,6 +44,8 @@ class Lowering {
   /// Max-pooling between a gemm and the quantizer that closes it: pools codes, if what follows it ascends.
   bool close_pooled(const Node& node, const GemmForm& gemm, const Chain& chain);
   bool open_gemm(const Node& node, const GemmForm& gemm, const Chain& chain, Refusals& refusals);
+  /// The max-pooling that alone reads a node's value, if it keeps images.
+  const Node* max_pool_of(const Node& node) const;
   /// The sum that alone reads a node's value, if the value of its other term is there already.
   const Node* sum_of_two(const Node& term) const;
   bool close_pointwise(const Node& node, const Chain& chain, const Closing& closing, Refusals& refusals);

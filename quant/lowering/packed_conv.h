@@ -27,6 +27,7 @@ class PackedConvLayer final : public LoweredLayer {
   void after_load() override;
   Json config() const override { return written_options(options_, {"in", "out"}); }
   std::optional<Coding> coding(std::span<const std::optional<Coding>> inputs) const override;
+  std::optional<CodedWeight> coded_weight() const override { return {{weight_, options_, options_.bits}}; }
 
   /// Packs the weight of a gemm, all of whose elements lie on its grid.
   void set(const GemmForm& gemm);

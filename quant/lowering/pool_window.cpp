@@ -17,12 +17,12 @@ int border_for_ceil(int64_t n, int kernel, int stride, int before, int after) {
 
 }  // namespace
 
-void PoolWindow::fields(Fields& f) {
-  extent_field(f, "kernel", kernel, "extent of the window");
-  extent_field(f, "stride", stride, "distance of the windows");
-  pad_field(f, "pad", pad, "pixels around the image, which do not count");
-  f("ceil_mode", ceil_mode, "round the output extent up instead of down");
-  f("global", global, "the window is the whole image, the output (N, C)");
+void PoolWindow::fields(Fields& f, const std::string& prefix) {
+  extent_field(f, prefix + "kernel", kernel, "extent of the window");
+  extent_field(f, prefix + "stride", stride, "distance of the windows");
+  pad_field(f, prefix + "pad", pad, "pixels around the image, which do not count");
+  f(prefix + "ceil_mode", ceil_mode, "round the output extent up instead of down");
+  f(prefix + "global", global, "the window is the whole image, the output (N, C)");
 }
 
 PoolWindow PoolWindow::of(const WindowForm& form) {

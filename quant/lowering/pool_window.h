@@ -11,7 +11,7 @@ struct PoolWindow {
   Extent2 kernel{2, 2}, stride{2, 2};
   PadOption pad{};
   bool ceil_mode = false, global = false;
-  void fields(Fields& f);
+  void fields(Fields& f, const std::string& prefix = {});
 
   static PoolWindow of(const WindowForm& form);
   /// The geometry on an input of this shape: explicit, and with a border that makes rounding up needless.

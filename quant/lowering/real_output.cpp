@@ -10,6 +10,8 @@ void RealOutput::fields(Fields& f) {
   f("adds", adds, "a second input (f32) is added to the output, which is real");
   f("least", least, "lower bound of a real output");
   f("most", most, "upper bound of a real output");
+  f("pools", pools, "a real output is max-pooled");
+  window.fields(f, "pool_");
 }
 
 RealOutput RealOutput::of(const GemmSite& site) {
@@ -18,13 +20,20 @@ RealOutput RealOutput::of(const GemmSite& site) {
                  "the bounds of its real output differ from channel to channel");
     return static_cast<float>(std::clamp(list[0], -double{kUnbounded}, double{kUnbounded}));
   };
-  return {site.adds, bound(site.map.lo), bound(site.map.hi)};
+  RealOutput reals{.adds = site.adds, .least = bound(site.map.lo), .most = bound(site.map.hi)};
+  if (site.pool) {
+    reals.pools = true;
+    reals.window = PoolWindow::of(*site.pool);
+  }
+  return reals;
 }
 
-void RealOutput::check(const char* who, bool real) const {
+void RealOutput::check(const char* who, bool real, bool linear) const {
   NIBBLE_CHECK(least <= most, who, ": expected least <= most, got ", least, " and ", most);
   NIBBLE_CHECK(real || (!adds && least == -kUnbounded && most == kUnbounded), who,
                ": only a real output has a second term or bounds in reals");
+  NIBBLE_CHECK(!pools || (real && !linear && !adds && !window.global), who,
+               ": only a real output of images without a second term can be pooled, and not globally");
 }
 
 void RealOutput::finish(const Tensor& y, const Tensor& add) const {
@@ -41,5 +50,7 @@ void RealOutput::finish(const Tensor& y, const Tensor& add) const {
     }
   });
 }
+
+Tensor RealOutput::pooled(const Tensor& y) const { return pools ? max_pool(y, window.on(y.shape())) : y; }
 
 }  // namespace nibble

@@ -24,7 +24,7 @@ struct Pair {
 
 }  // namespace
 
-TEST_CASE("nibble lower: writes a model that eval, inspect and verify take") {
+TEST_CASE("nibble lower: writes a model that eval, inspect, audit and verify take") {
   const Scratch folder("lower");
   const Pair pair(folder);
   REQUIRE(pair.lowering.code == 0);
@@ -32,7 +32,21 @@ TEST_CASE("nibble lower: writes a model that eval, inspect and verify take") {
   const Outcome evaluated = run({"eval", pair.model, "--json"});
   REQUIRE(evaluated.code == 0);
   CHECK(evaluated.json()["total"] == 60);
-  CHECK(run({"inspect", pair.model}).code == 0);
+  const Json before = run({"inspect", pair.checkpoint, "--json"}).json();
+  const Json after = run({"inspect", pair.model, "--json"}).json();
+  CHECK(after["macs"] == before["macs"]);
+  const auto weights = [](const Json& table) {
+    int64_t sum = 0;
+    for (const Json& layer : table["layers"]) sum += layer["weights"].get<int64_t>();
+    return sum;
+  };
+  CHECK(weights(after) == weights(before));
+  const Outcome audited = run({"audit", pair.model, "--json"});
+  CHECK(audited.code == 0);
+  const Json file = audited.json()["file"];
+  CHECK(file["packed_weights"] == weights(before));
+  CHECK(file["code_bytes"] == weights(before));  // 8 bits each
+  CHECK(file["bytes"] == file["header_bytes"].get<int64_t>() + file["tensor_bytes"].get<int64_t>());
   const Outcome verified = run({"verify", pair.checkpoint, pair.model, "--images", "60", "--json"});
   CHECK(verified.code == 0);
   CHECK(verified.json()["holds"] == true);

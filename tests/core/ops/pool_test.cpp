@@ -1,7 +1,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/ops.h"
+#include "core/ops/banded_max_pool.h"
 #include "core/parallel.h"
 #include "tests/core/ops/reference.h"
 #include "tests/support/gradcheck.h"
@@ -91,6 +91,45 @@ TEST_CASE("max_pool: equals a plain loop in every geometry, and the gradient goe
     };
     CHECK(gradcheck(op, reference, {distinct_tensor({k.n, k.h, k.w, k.c}, 1)}) == "");
   }
+}
+
+TEST_CASE("max_pool: rows that come band by band, each once and in order, are pooled to the same") {
+  constexpr int64_t kHeight = 83, kWidth = 40, kChannels = 64;
+  const Tensor x = random_tensor({2, kHeight, kWidth, kChannels}, 3);
+  const int before = threads();
+  for (const int n : {1, 2})
+    for (const PoolGeometry& g : std::vector<PoolGeometry>{
+             {.kernel_h = 3, .kernel_w = 3, .pad = {1, 1, 1, 1}},
+             {},
+             {.kernel_h = 3, .kernel_w = 2, .stride_h = 1, .stride_w = 1, .pad = {2, 0, 0, 1}},
+             {.kernel_h = 2, .kernel_w = 2, .stride_h = 5, .stride_w = 3},
+             {.kernel_h = 5, .kernel_w = 3, .stride_h = 3, .pad = {4, 3, 1, 1}, .ceil_mode = true},
+             {.kernel_h = kHeight, .kernel_w = kWidth, .stride_h = 1, .stride_w = 1}}) {
+      CAPTURE(n);
+      CAPTURE(g.kernel_h);
+      CAPTURE(g.stride_h);
+      set_threads(n);
+      const BandedMaxPool bands(x.shape(), g);
+      const Tensor y = Tensor::empty(bands.output_shape());
+      int64_t image = 0, next = 0, calls = 0;
+      bands.run(
+          [&](int64_t of, int64_t first, int64_t count, float* to) {
+            if (of != image) next = 0;
+            CHECK(first >= next);
+            CHECK(count > 0);
+            image = of;
+            next = first + count;
+            ++calls;
+            constexpr int64_t kRow = kWidth * kChannels;
+            std::copy_n(x.data<float>().data() + (of * kHeight + first) * kRow, count * kRow, to);
+          },
+          y);
+      CHECK(image == 1);
+      CHECK(calls >= (g.kernel_h == kHeight ? 2 : 4));
+      CHECK(same_bits(y, max_pool(x, g)));
+    }
+  set_threads(before);
+  CHECK_THROWS_AS(BandedMaxPool({1, 4, 4, 1}, {.kernel_h = 5}), Error);
 }
 
 TEST_CASE("avg_pool: equals a plain loop in every geometry, counting the padding or not") {

@@ -178,9 +178,44 @@ TEST_CASE("lower: max-pooling in front of the closing quantizer is done on codes
   for (const NamedTensor& entry : state_of(eval))
     if (entry.name == "bn1_2.weight") entry.tensor.mutable_data<float>()[1] = -0.5f;
   const Lowered descends = lower(eval);
-  CHECK(decision(descends, "pool1").became == "float");
+  CHECK(decision(descends, "pool1").absorbed == std::vector<std::string>{"conv1_2", "pool1"});
   CHECK(decision(descends, "conv3_1.act").became == "int8_max_pool");
   CHECK(broken_edges(eval, descends, images(eval, 4, 8)) == "");
+}
+
+TEST_CASE("lower: max-pooling of reals is done by the convolution in front, band by band, with the same bits") {
+  const Json quantizer{{"type", "lsq"}, {"bits", 8}};
+  const int before = threads();
+  for (const Json& stem : {Json{{"kernel", 7}, {"stride", 2}, {"pad", 3}}, Json{{"kernel", {3, 2}}, {"pad", "same"}},
+                           Json{{"kernel", 3}, {"stride", 3}, {"pad", 4}}, Json{{"kernel", 3}, {"dilation", 2}}}) {
+    Json conv{{"name", "conv1"}, {"type", "conv2d"}, {"in", 3}, {"out", 64}};
+    conv.update(stem);
+    const Json model{{"type", "graph"},
+                     {"input", {150, 121, 3}},
+                     {"nodes",
+                      {conv,
+                       {{"name", "bn"}, {"type", "batch_norm"}, {"channels", 64}},
+                       {{"name", "relu"}, {"type", "relu"}},
+                       {{"name", "pool"}, {"type", "max_pool"}, {"kernel", 3}, {"stride", 2}, {"pad", 1}},
+                       {{"name", "conv2"}, {"type", "conv2d"}, {"in", 64}, {"out", 64}, {"kernel", 3}, {"pad", 1}},
+                       {{"name", "sum"}, {"type", "add"}, {"inputs", {"conv2", "pool"}}},
+                       {{"name", "mean"}, {"type", "global_avg_pool"}}}}};
+    CAPTURE(stem.dump());
+    const Graph eval =
+        quantized_network(model, Json::array({{{"match", "*"}, {"weight", quantizer}, {"act", quantizer}}}));
+    const Lowered lowered = lower(eval);
+    CHECK(decision(lowered, "pool").absorbed == std::vector<std::string>{"conv1", "bn", "relu", "pool"});
+    CHECK(decision(lowered, "pool").became == "int8_conv");
+    CHECK(count_of(lowered.graph, "max_pool") == 0);
+    const Tensor x = images(eval, 2, 5);
+    for (const int n : {1, 2}) {
+      set_threads(n);
+      CHECK(broken_edges(eval, lowered, x) == "");
+      CHECK(values_of(lower(eval, {.engine = "float"}).graph.forward(x, {})) ==
+            values_of(lowered.graph.forward(x, {})));
+    }
+    set_threads(before);
+  }
 }
 
 TEST_CASE("lower: a layer that adds a shortcut refuses one of another shape, and a model without it") {
