@@ -19,11 +19,14 @@ class Encode final : public LoweredLayer {
 
  private:
   Tensor compute(Inputs in) override;
+  /// Codes by steps_; false if an element is NaN.
+  bool count_steps(const Tensor& x, const Tensor& codes) const;
 
   Options options_;
   Grid grid_;
   Coding coding_;
   std::array<uint8_t, 256> table_{};  ///< from the grid's codes
+  Steps steps_;                       ///< where the levels are few: counting thresholds is faster than dividing
 };
 
 }  // namespace nibble

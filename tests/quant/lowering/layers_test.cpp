@@ -2,6 +2,7 @@
 #include <map>
 
 #include "quant/lowering/channel_map.h"
+#include "quant/lowering/encode.h"
 #include "quant/lowering/lowered_layer.h"
 #include "quant/lowering/weight_codes.h"
 #include "tests/quant/lowering/support.h"
@@ -280,6 +281,31 @@ TEST_CASE("coding: a grid's steps are what encode() does, up to the last float b
       CHECK(coding->value(steps.codes[above]) == coding->value(table[code]));
       CHECK(coding->value(table[code]) == doctest::Approx(levels_of(grid, 0)[code]).epsilon(1e-6));
     }
+  }
+}
+
+TEST_CASE("encode: the layer writes the codes of encode(), few levels or many, and refuses NaN") {
+  const Grid grids[] = {Uniform{{0.3f}, {0}, -1, 2},
+                        Uniform{{0.3f}, {0}, 0, 7, Ties::up},
+                        Uniform{{0.02f}, {0}, -9, 90},
+                        Uniform{{0.7f}, {-0.35f}, 0, 1},
+                        BitPlanes{{0}, {{0.7f}, {0.3f}}},
+                        BitPlanes{{-1.1f}, {{0.9f}, {0.9f}}},
+                        Codebook{{-2, 0, 3, 3.5f}, {-1.2f, 0.1f, 3.3f}}};
+  Tensor x = random_tensor({3, 23, 19, 11}, 9, -4, 4);
+  x.mutable_data<float>()[5] = -INFINITY;
+  x.mutable_data<float>()[7] = INFINITY;
+  for (const Grid& grid : grids) {
+    CAPTURE(grid_json(grid).dump());
+    Encode layer({.grid = Config(grid_json(grid))});
+    const Tensor codes = layer.forward({&x, 1}, {Mode::eval}), expected = encode(x, grid);
+    const std::array<uint8_t, 256> table = code_table(grid, *layer.coding(std::array<std::optional<Coding>, 1>{}));
+    bool same = true;
+    for (size_t i = 0; i < codes.data<uint8_t>().size(); ++i)
+      same &= codes.data<uint8_t>()[i] == table[expected.data<uint8_t>()[i]];
+    CHECK(same);
+    const Tensor nan = Tensor::of({0.f, NAN, 1.f});
+    CHECK_THROWS_WITH_AS(layer.forward({&nan, 1}, {Mode::eval}), doctest::Contains("element 1"), Error);
   }
 }
 
