@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a bare Debian 12 to networks that compute on integers and bits: installs the packages, builds nibble into build/,
 # trains a small residual network on images that nibble draws itself, quantizes it to 8 bits and fine-tunes it to one and
-# two (LSQ, LQ-Nets), lowers all of them, and compares accuracy, size and speed. Takes six to nine minutes on two cores, most of them compiling.
+# two (LSQ, LQ-Nets), lowers all of them, and compares accuracy, size and speed. Takes six to nine minutes on two cores.
 # usage: apps/demo.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
